@@ -1,0 +1,1 @@
+"""What is thought: one file per detector; no input, output or clock."""

@@ -1,0 +1,1 @@
+"""What every detector stands on: contract, tables, kernels and the account stage."""

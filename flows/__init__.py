@@ -1,0 +1,1 @@
+"""What happens: lanes, dataflows, steps, policy, store and edges."""

@@ -1,0 +1,1 @@
+"""Other people's records turned into our events, one file per format."""

@@ -1,0 +1,1 @@
+"""The embedded store: alerts, episodes, notices and dead letters."""

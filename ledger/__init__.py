@@ -1,0 +1,1 @@
+"""What is proven: canonical entries, hash chain, writer and verifier."""

@@ -1,0 +1,1 @@
+"""What is said: events, columns, reasons, alerts, audit entries and settings."""

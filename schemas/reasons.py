@@ -1,0 +1,35 @@
+"""The closed list of reasons a line is refused for. Documented, tested, never free text."""
+
+from typing import Final
+
+REASONS: Final[dict[str, str]] = {
+    "blank_line": "The line is empty or holds only white space.",
+    "line_too_long": "The line is longer than 1 MiB.",
+    "bad_utf8": "The bytes are not UTF-8.",
+    "byte_order_mark": "The line starts with a byte order mark.",
+    "control_character": "A control character stands unescaped inside a string.",
+    "malformed_json": "The line is not one JSON value.",
+    "truncated_json": "The line ends before its JSON object does.",
+    "trailing_data": "Something stands after the object: two objects on one line, or rubbish.",
+    "not_an_object": "The line is JSON, but not an object.",
+    "too_deep": "More than 64 levels of nesting.",
+    "not_finite": "NaN or Infinity, which JSON does not have.",
+    "bad_escape": "An escape JSON does not know, or half of a surrogate pair.",
+    "duplicate_key": "A key stands twice in one object.",
+    "missing_field": "A required field is absent or null.",
+    "unknown_kind": "The kind is not one of ours.",
+    "wrong_type": "A field has a value of another JSON type.",
+    "not_a_choice": "The value is not among the field's choices.",
+    "too_short": "The text is empty.",
+    "too_long": "The text is longer than the field allows.",
+    "not_printable": "The text holds control characters.",
+    "bad_format": "The text does not have the field's form.",
+    "out_of_range": "The number is outside the field's range.",
+    "bad_decimal": "Money or quantity is not a plain decimal.",
+    "too_many_decimals": "Money or quantity has more than 8 decimals.",
+    "money_out_of_range": "Money or quantity is beyond 92,233,720,368.",
+    "quantity_not_positive": "The quantity of an order or fill is zero or negative.",
+    "missing_price": "An order that is not a market order has no price.",
+    "bad_record": "A record of another format that its adapter cannot read.",
+    "torn_record": "The last record of a file ends before its last column.",
+}
