@@ -1,6 +1,6 @@
 """Events as columns: numbers only, one row an event; strings stay in the raw bytes.
 
-A row is 192 bytes of numbers. Identifiers are keyed 64-bit or 128-bit hashes, money and quantity
+A row is 176 bytes of numbers. Identifiers are keyed 64-bit or 128-bit hashes, money and quantity
 are int64 in units of 10^-8, times are int64 nanoseconds, choices are small codes (0 = absent).
 The bytes the rows were read from travel beside them, and are looked at only for an alert, a dead
 letter or a rare kind of event.
@@ -71,7 +71,7 @@ ROW: Final = np.dtype(
         ("capacity", "u1"),
         ("flags", "u1"),
         ("has", "u1"),
-        ("padding", "u1", (2,)),
+        ("padding", "u1", (6,)),
     ]
 )
 
