@@ -1,6 +1,6 @@
 """Events as columns: numbers only, one row an event; strings stay in the raw bytes.
 
-A row is 176 bytes of numbers. Identifiers are keyed 64-bit or 128-bit hashes, money and quantity
+A row is 184 bytes of numbers. Identifiers are keyed 64-bit or 128-bit hashes, money and quantity
 are int64 in units of 10^-8, times are int64 nanoseconds, choices are small codes (0 = absent).
 The bytes the rows were read from travel beside them, and are looked at only for an alert, a dead
 letter or a rare kind of event.
@@ -47,7 +47,8 @@ ROW: Final = np.dtype(
         ("order_type", "u1"),
         ("time_in_force", "u1"),
         ("event_time_ns", "<i8"),
-        ("high_before_ns", "<i8"),  # see flows.lanes: highest confirmed time before this row
+        ("high_before_ns", "<i8"),  # lane time at this row, see flows.lanes
+        ("clock_ns", "<i8"),  # the same over all merged lanes, see flows.lanes
         ("line_number", "<i8"),  # 0-based, within the block until the lane adds its own count
         ("event_1", "<u8"),  # 128 bits of (source, event_id): the duplicate key
         ("event_2", "<u8"),
@@ -71,7 +72,8 @@ ROW: Final = np.dtype(
         ("capacity", "u1"),
         ("flags", "u1"),
         ("has", "u1"),
-        ("padding", "u1", (6,)),
+        ("lane", "<u2"),  # which of a merged batch's lanes the row stood on
+        ("padding", "u1", (4,)),
     ]
 )
 
