@@ -1,0 +1,147 @@
+"""Every bound, limit and path of Tapewatch, in one table.
+
+A new setting is one line in ``SETTINGS``. The table gives the configuration keys, the environment
+names, ``tapewatch config show`` and docs/reference/settings.md. Parameters of detectors are not
+here: they stand in each detector's ``Params``.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+from msgspec import Meta
+
+from schemas.events import SECOND_NS
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+HOUR_NS: Final = 3_600 * SECOND_NS
+DAY_NS: Final = 24 * HOUR_NS
+ENVIRONMENT_PREFIX: Final = "TAPEWATCH__"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One thing that can be set.
+
+    Attributes
+    ----------
+    name
+        Dotted key, as in ``tapewatch.toml`` and ``--set``.
+    default
+        Its Python type is the setting's type, unless ``type`` says more.
+    unit
+        What the number counts; for a text, what it names.
+    why
+        One sentence: what it bounds, and why the default is what it is.
+    minimum, maximum
+        Inclusive; None where there is no bound.
+    changes_results
+        False for paths and speed knobs, which may differ between two runs over the same data
+        folder; True for everything that can change which alerts come out.
+    type
+        Needed for lists and tables only.
+    """
+
+    name: str
+    default: Any
+    unit: str
+    why: str
+    minimum: int | float | None = None
+    maximum: int | float | None = None
+    changes_results: bool = True
+    type: Any = None
+
+    @property
+    def value_type(self) -> Any:
+        """Return the type a value must convert to."""
+        return type(self.default) if self.type is None else self.type
+
+    @property
+    def environment_name(self) -> str:
+        """Return the environment variable that sets it."""
+        return environment_name(self.name)
+
+
+def environment_name(key: str) -> str:
+    """Return the environment variable for a dotted key.
+
+    Examples
+    --------
+    >>> environment_name("intake.block_bytes")
+    'TAPEWATCH__INTAKE__BLOCK_BYTES'
+    """
+    return ENVIRONMENT_PREFIX + key.upper().replace(".", "__")
+
+
+# fmt: off
+SETTINGS: Final = (
+    Setting("data", "tapewatch-data", "folder", "Holds store, ledger, recovery, spool and keys; one run writes it at a time.", changes_results=False),
+    Setting("shards", 32, "shards", "Accounts are dealt to this many shards, a power of two, fixed when the data folder is created.", 1, 1024, changes_results=False),
+    Setting("epoch_seconds", 2.0, "seconds", "State is snapshotted this often: shorter restarts sooner, longer spends less on snapshots.", 0.0, 3600.0, changes_results=False),
+
+    Setting("packs.enabled", [], "pack names", "Rule packs to load; none named loads every pack shipped.", type=list[str]),
+    Setting("packs.folders", [], "folders", "Further folders with rule packs of your own.", changes_results=False, type=list[str]),
+
+    Setting("calendar.default", "XSHG", "calendar", "Trading calendar of a source that no other setting names: an exchange_calendars name, or 24/7."),
+    Setting("calendar.sources", {}, "source = calendar", "Trading calendar by source, where it is not the default.", type=dict[str, str]),
+
+    Setting("intake.block_bytes", 8 * MIB, "bytes", "A lane is read in blocks of this size: large enough to keep the scanner busy, small enough for the cache.", 4 * KIB, 256 * MIB, changes_results=False),
+    Setting("intake.batch_rows", 64_000, "events", "An item in the dataflow holds at most this many events; small items lose most of the speed.", 1, 4_000_000, changes_results=False),
+    Setting("intake.unacknowledged_bytes_max", 64 * MIB, "bytes", "A source stops reading when this much is not yet snapshotted, as nothing else holds it back within an epoch.", 4 * KIB, 4096 * MIB, changes_results=False),
+
+    Setting("lateness_ns", 5 * SECOND_NS, "ns of event time", "An event older than its lane's highest time by more than this is late; exchange gateways reorder by milliseconds, gateways of apps by seconds.", 0, 7 * DAY_NS),
+    Setting("lateness_sources", {}, "source = ns", "Allowed lateness by source, where it is not the default.", type=dict[str, Annotated[int, Meta(ge=0)]]),
+    Setting("ahead_ns", 5 * SECOND_NS, "ns of event time", "An event further ahead of its lane's neighbours is flagged and does not move the watermark: one wrong clock must not make a lane late.", 0, 7 * DAY_NS),
+    Setting("duplicates.window_ns", 60 * SECOND_NS, "ns of event time", "A repeated (source, event_id) inside one to two windows is dropped; senders retry within seconds.", SECOND_NS, 7 * DAY_NS),
+    Setting("duplicates.entries_max", 4_194_304, "ids per shard", "Caps the memory of the duplicate check (16 bytes an id); reaching it rotates early, which is counted.", 1_024, 268_435_456),
+
+    Setting("accounts.entries_max", 1_048_576, "accounts per shard", "Caps the memory of the account tables.", 1_024, 16_777_216),
+    Setting("order_table.entries_max", 2_097_152, "open orders per shard", "Caps the memory of the order table (up to 118 bytes an order); beyond it the oldest orders are let go and counted.", 1_024, 67_108_864),
+    Setting("order_table.age_max_ns", 90 * DAY_NS, "ns of event time", "Orders good till cancelled, and orders on venues without a close, are let go at this age.", SECOND_NS, 3_650 * DAY_NS),
+
+    Setting("ledger.apply_entries", 256, "entries", "The ledger writes its files after this many committed entries; commits themselves never wait.", 1, 65_536, changes_results=False),
+
+    Setting("notices.expiry_ns", 72 * HOUR_NS, "ns of event time", "A customer notice that nobody answers ends after this, and the account is looked at again.", SECOND_NS, 3_650 * DAY_NS),
+    Setting("notices.simulated_only", True, "true or false", "Verification notices go to simulated-trading accounts only, as the source rule says."),
+
+    Setting("dead_letters.kept_max", 100_000, "lines", "Refused lines kept whole in the store; further ones are only counted, so that a broken feed cannot fill the disk.", 0, 100_000_000, changes_results=False),
+)
+# fmt: on
+
+BY_NAME: Final = {setting.name: setting for setting in SETTINGS}
+
+
+def settings_page() -> str:
+    """Return docs/reference/settings.md."""
+    return _PAGE_HEAD + "".join(_page_entry(setting) for setting in SETTINGS)
+
+
+_PAGE_HEAD: Final = """\
+# Settings
+
+This page is made from `schemas/settings.py` by `make docs`.
+
+A setting can stand in four places; the first that has it wins:
+
+1. a flag: `--set intake.batch_rows=8000`, or an option of its own such as `--data DIR`;
+2. the environment: `TAPEWATCH__INTAKE__BATCH_ROWS=8000`;
+3. the file `tapewatch.toml` in the working directory, or the one given with `--config FILE`;
+4. the default below.
+
+In flags and environment a list is written `a,b` or as JSON, a table as JSON. Parameters of a
+detector are set as `detectors.NAME.PARAMETER`, figures of a rule pack as `packs.PACK.FIGURE`.
+`tapewatch config show --origin` shows every value and where it came from.
+"""
+
+
+def _page_entry(setting: Setting) -> str:
+    lines = [
+        f"\n## `{setting.name}`\n\n{setting.why}\n\n",
+        f"- default: `{setting.default!r}` ({setting.unit})\n",
+        f"- environment: `{setting.environment_name}`\n",
+    ]
+    if setting.minimum is not None and setting.maximum is not None:
+        lines.append(f"- from `{setting.minimum}` to `{setting.maximum}`\n")
+    if setting.changes_results:
+        lines.append("- can change results: one data folder keeps one value\n")
+    return "".join(lines)
