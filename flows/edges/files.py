@@ -22,7 +22,7 @@ __all__ = ["FileBlocks", "FileProblem", "RawBlock", "content_hash", "head", "who
 
 BLOCK_BYTES: Final = 4 * 1024 * 1024
 LINE_BYTES_MAX: Final = 1024 * 1024
-WHOLE_BYTES_MAX: Final = 2 * 1024**3
+WHOLE_BYTES_MAX: Final = 1024**3
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 UTF_16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
 _LINE_FEED: Final = b"\n"
@@ -103,9 +103,7 @@ class FileBlocks:
         self._bytes = open_bytes(path)
         try:
             first_bytes = bytes(self._bytes.read_at(0, 4))
-            if not first_bytes and self._bytes.torn:
-                raise FileProblem(f"{path} has {self._bytes.torn}; copy the file again.")
-            self._text_start = _text_start(path, first_bytes)
+            self._text_start = _text_start(path, first_bytes, self._bytes.torn)
         except BaseException:
             self._bytes.close()
             raise
@@ -194,8 +192,10 @@ class FileBlocks:
         )
 
 
-def _text_start(path: Path, first_bytes: bytes) -> int:
+def _text_start(path: Path, first_bytes: bytes, torn: str) -> int:
     """Return where the text starts, having looked at the file's encoding."""
+    if not first_bytes and torn:
+        raise FileProblem(f"{path} has {torn}; copy the file again.")
     if not first_bytes:
         raise FileProblem(f"{path} holds nothing once unpacked; there is nothing to read.")
     if first_bytes[:2] in UTF_16_MARKS or first_bytes[:2].count(0) == 1:
