@@ -65,7 +65,7 @@ def _load_u64_at(_context: Any, array: Any, offset: Any) -> Any:
 
 
 @intrinsic
-def _trailing_zeros(_context: Any, mask: Any) -> Any:
+def _trailing_zeros(_context: Any, mask: Any) -> Any:  # noqa: ARG001 typing comes from below
     def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         return builder.cttz(args[0], ir.Constant(ir.IntType(1), 0))
 
@@ -98,7 +98,7 @@ def _low_byte_index_overload(mask):  # type: ignore[no-untyped-def]  # noqa: ANN
 
 
 @njit(cache=True, nogil=True)
-def _sip_round(v0, v1, v2, v3):  # type: ignore[no-untyped-def]  # numba infers the types
+def _sip_round(v0: Any, v1: Any, v2: Any, v3: Any) -> Any:
     """Mix the four words once, as the paper's figure 2.1 shows."""
     v0 += v1
     v1 = ((v1 << _U13) | (v1 >> _U51)) ^ v0
@@ -114,7 +114,7 @@ def _sip_round(v0, v1, v2, v3):  # type: ignore[no-untyped-def]  # numba infers 
 
 
 @njit(cache=True, nogil=True)
-def _last_word(buffer, start, length):  # type: ignore[no-untyped-def]  # numba infers the types
+def _last_word(buffer: Bytes, start: int, length: int) -> Any:
     """Return the 0 to 7 bytes after the whole words, with the length in the top byte."""
     rest = np.uint64(length & 7)
     word = np.uint64(length & 255) << _U56
@@ -125,7 +125,7 @@ def _last_word(buffer, start, length):  # type: ignore[no-untyped-def]  # numba 
 
 
 @njit(cache=True, nogil=True)
-def _absorb(buffer, start, length, words):  # type: ignore[no-untyped-def]  # numba infers the types
+def _absorb(buffer: Bytes, start: int, length: int, words: Any) -> Any:
     """Feed the text to the four words, one round (the 1 of 1-3) for every 8 bytes."""
     v0, v1, v2, v3 = words
     for at in range(start, start + (length >> 3 << 3), 8):
@@ -138,7 +138,7 @@ def _absorb(buffer, start, length, words):  # type: ignore[no-untyped-def]  # nu
 
 
 @njit(cache=True, nogil=True)
-def _finish(v0, v1, v2, v3):  # type: ignore[no-untyped-def]  # numba infers the types
+def _finish(v0: Any, v1: Any, v2: Any, v3: Any) -> Any:
     """Run the 3 closing rounds."""
     v0, v1, v2, v3 = _sip_round(v0, v1, v2, v3)
     v0, v1, v2, v3 = _sip_round(v0, v1, v2, v3)
@@ -146,7 +146,7 @@ def _finish(v0, v1, v2, v3):  # type: ignore[no-untyped-def]  # numba infers the
 
 
 @njit(cache=True, nogil=True)
-def hash_text(buffer, start, length, tweak, key):  # type: ignore[no-untyped-def]  # see above
+def hash_text(buffer: Bytes, start: int, length: int, tweak: Any, key: Any) -> Any:
     """Return SipHash-1-3 with 128-bit output of ``buffer[start : start + length]``.
 
     Parameters
@@ -176,7 +176,7 @@ def hash_text(buffer, start, length, tweak, key):  # type: ignore[no-untyped-def
 
 
 @njit(cache=True, nogil=True)
-def _siphash13(buffer, length):  # type: ignore[no-untyped-def]  # numba infers the types
+def _siphash13(buffer: Bytes, length: int) -> Any:
     """Return 64-bit SipHash-1-3 with the zero key."""
     v0, v1, v2, v3 = _absorb(buffer, 0, length, (_I0, _I1, _I2, _I3))
     v0, v1, v2, v3 = _finish(v0, v1, v2 ^ _FINAL, v3)
@@ -184,7 +184,7 @@ def _siphash13(buffer, length):  # type: ignore[no-untyped-def]  # numba infers 
 
 
 @njit(cache=True, nogil=True)
-def murmur2(buffer, start, length):  # type: ignore[no-untyped-def]  # numba infers the types
+def murmur2(buffer: Bytes, start: int, length: int) -> Any:
     """Return the 32-bit murmur2 of a text as Kafka's partitioner computes it, as uint64 < 2^32.
 
     The sign bit stays: Kafka clears it (``& 0x7fffffff``) only where it takes the remainder.
