@@ -1,0 +1,201 @@
+"""The control log: whatever reaches state from outside the event streams, in one total order.
+
+An idle lane's heartbeat, a changed setting, an answered notice: each is written down here before
+it is used, with the event time from which it counts. A run reads the log again after a crash and
+so comes to the same state.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Literal, Self, TypeAlias, get_args
+
+from msgspec import Struct
+
+ControlKind: TypeAlias = Literal[
+    "heartbeat",
+    "config",
+    "notice.answered",
+    "silence",
+    "disposition",
+    "grant",
+    "calendar",
+    "peer_quantiles",
+    "budget",
+]
+KINDS: Final = frozenset(get_args(ControlKind))
+_BUSY_SECONDS: Final = 30.0
+_PAGE_SIZE: Final = 1_000
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS control (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind TEXT NOT NULL,
+    lane TEXT,
+    effective_ns INTEGER NOT NULL,
+    key TEXT NOT NULL UNIQUE,
+    body TEXT NOT NULL
+) STRICT
+"""
+
+
+class ControlError(RuntimeError):
+    """The control log cannot take or give a record; the sentence says why."""
+
+
+class ControlRecord(Struct, frozen=True, kw_only=True):
+    """One record.
+
+    Attributes
+    ----------
+    sequence
+        Its place in the total order, from 1, without gaps.
+    lane
+        The lane it speaks of; None for all.
+    effective_ns
+        Event time from which it counts: a shard applies it when the lane's watermark passes.
+    key
+        What makes it one act, however often it is appended.
+    """
+
+    sequence: int
+    kind: ControlKind
+    lane: str | None
+    effective_ns: int
+    key: str
+    body: dict[str, Any]
+
+
+class ControlLog:
+    """The log as a table in SQLite; any number of processes may append and read.
+
+    Parameters
+    ----------
+    path
+        Of the SQLite file, created where there is none.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._connection = sqlite3.connect(
+                path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = FULL")  # written down before it is used
+            self._connection.execute(_SCHEMA)
+        except sqlite3.DatabaseError as error:
+            raise ControlError(f"Cannot open the control log {path}: {error}.") from error
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        """Return the log itself."""
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        """Let go of the file."""
+        self.close()
+
+    def append(
+        self,
+        kind: ControlKind,
+        effective_ns: int,
+        body: dict[str, Any],
+        key: str,
+        *,
+        lane: str | None = None,
+        applied_ns: int = 0,
+    ) -> int:
+        """Append one record and return its sequence; durable on return.
+
+        Appending the same key again returns the first record's sequence and writes nothing.
+
+        Parameters
+        ----------
+        effective_ns
+            From when it should count. It is moved past ``applied_ns``: what was already decided
+            must come out the same on replay.
+        applied_ns
+            The highest event time that anything was applied at.
+
+        Raises
+        ------
+        ControlError
+            If the key stands in the log with another kind, lane or body.
+        ValueError
+            If the kind is not one of ``KINDS``.
+        """
+        if kind not in KINDS:
+            raise ValueError(f"{kind} is no kind of control record")
+        text = json.dumps(body, sort_keys=True, allow_nan=False)
+        with closing(self._connection.cursor()) as cursor:
+            cursor.execute("BEGIN IMMEDIATE")  # other writers wait here, so keys cannot race
+            try:
+                sequence = _existing(cursor, key, (kind, lane, text))
+                if sequence is None:
+                    effective = max(effective_ns, applied_ns + 1)
+                    sequence = _insert(cursor, (kind, lane, effective, key, text))
+            except BaseException:
+                cursor.execute("ROLLBACK")
+                raise
+            cursor.execute("COMMIT")
+        return sequence
+
+    def read(self, after_sequence: int = 0) -> Iterator[ControlRecord]:
+        """Yield every record after ``after_sequence``, in order, those appended meanwhile too."""
+        while page := self._page(after_sequence):
+            yield from page
+            after_sequence = page[-1].sequence
+
+    def last_sequence(self) -> int:
+        """Return the sequence of the newest record; 0 for an empty log."""
+        row = self._connection.execute("SELECT max(sequence) FROM control").fetchone()
+        return int(row[0] or 0)
+
+    def _page(self, after_sequence: int) -> list[ControlRecord]:
+        rows = self._connection.execute(
+            "SELECT sequence, kind, lane, effective_ns, key, body FROM control"
+            " WHERE sequence > ? ORDER BY sequence LIMIT ?",
+            (after_sequence, _PAGE_SIZE),
+        ).fetchall()
+        return [
+            ControlRecord(
+                sequence=sequence,
+                kind=kind,
+                lane=lane,
+                effective_ns=effective_ns,
+                key=key,
+                body=json.loads(body),
+            )
+            for sequence, kind, lane, effective_ns, key, body in rows
+        ]
+
+
+def _existing(cursor: sqlite3.Cursor, key: str, wanted: tuple[str, str | None, str]) -> int | None:
+    row = cursor.execute(
+        "SELECT sequence, kind, lane, body FROM control WHERE key = ?", (key,)
+    ).fetchone()
+    if row is None:
+        return None
+    if tuple(row[1:]) != wanted:
+        raise ControlError(
+            f"The control log has '{key}' as record {row[0]} with other content; an act that "
+            "differs needs a key of its own."
+        )
+    return int(row[0])
+
+
+def _insert(cursor: sqlite3.Cursor, values: tuple[str, str | None, int, str, str]) -> int:
+    cursor.execute(
+        "INSERT INTO control (kind, lane, effective_ns, key, body) VALUES (?, ?, ?, ?, ?)", values
+    )
+    return int(cursor.lastrowid or 0)

@@ -1,0 +1,242 @@
+"""The data folder: one writer at a time, one run, and a manifest that says which.
+
+Only the writer locks. Readers open the store, the ledger and the manifest as they are.
+"""
+
+import errno
+import fcntl
+import os
+import secrets
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Final, Literal, Self, TypeAlias
+
+import msgspec
+
+from flows.manifest import (
+    MANIFEST_NAME,
+    DataFolderError,
+    InputSource,
+    Manifest,
+    describe_run,
+    read_manifest,
+    what_differs,
+    write_atomically,
+    write_manifest,
+)
+from schemas.columns import HashKey
+
+LOCK_NAME: Final = "tapewatch.lock"
+HASH_KEY_SIZE: Final = 16
+RunState: TypeAlias = Literal["fresh", "resume", "completed"]
+
+
+class DataFolderBusyError(DataFolderError):
+    """Another process is writing to the folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Where everything lies inside a data folder."""
+
+    root: Path
+
+    @property
+    def store(self) -> Path:
+        """The SQLite file of the store."""
+        return self.root / "store.sqlite3"
+
+    @property
+    def control(self) -> Path:
+        """The SQLite file of the control log."""
+        return self.root / "control.sqlite3"
+
+    @property
+    def ledger(self) -> Path:
+        """The folder of the ledger."""
+        return self.root / "ledger"
+
+    @property
+    def recovery(self) -> Path:
+        """The folder of the dataflow's snapshots."""
+        return self.root / "recovery"
+
+    @property
+    def spool(self) -> Path:
+        """The folder of what came in and is not yet processed."""
+        return self.root / "spool"
+
+    @property
+    def keys(self) -> Path:
+        """The folder of secrets."""
+        return self.root / "keys"
+
+    @property
+    def manifest(self) -> Path:
+        """The manifest."""
+        return self.root / MANIFEST_NAME
+
+    @property
+    def lock(self) -> Path:
+        """The file the writer locks."""
+        return self.root / LOCK_NAME
+
+
+class Run:
+    """The one run of a data folder.
+
+    Attributes
+    ----------
+    state
+        ``fresh``: nothing was processed yet; ``resume``: go on from the last snapshot;
+        ``completed``: all input was read, nothing is left to do.
+    manifest
+        As it stands on disk.
+    """
+
+    def __init__(self, paths: Paths, state: RunState, manifest: Manifest) -> None:
+        self._paths = paths
+        self.state = state
+        self.manifest = manifest
+
+    @property
+    def key(self) -> str:
+        """Return the run's identity, 64 hex digits: from inputs, configuration and shards."""
+        return self.manifest.run_key
+
+    def complete(self) -> None:
+        """Note that all input was read; durable on return."""
+        self.manifest = msgspec.structs.replace(self.manifest, completed=True)
+        self.state = "completed"
+        write_manifest(self._paths.root, self.manifest)
+
+
+class DataFolder:
+    """A data folder held for writing, until ``close`` or the end of the process.
+
+    Processes started by fork hold it too until they end; started by spawn or exec they do not.
+
+    Parameters
+    ----------
+    root
+        Made where it is missing, readable by its owner only.
+    command
+        What to name to others who find the folder busy; by default this process's command.
+
+    Raises
+    ------
+    DataFolderBusyError
+        If another process holds it.
+    DataFolderError
+        If it holds something else, or cannot be made.
+    """
+
+    def __init__(self, root: Path, command: str = "") -> None:
+        self.paths = Paths(root)
+        try:
+            _require_ours(self.paths)
+            root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = _lock(self.paths, command or _command())
+            for folder in (self.paths.recovery, self.paths.spool, self.paths.keys):
+                folder.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise DataFolderError(
+                f"Cannot use the data folder {root}: {error.strerror}. Choose another --data."
+            ) from error
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        self._lock.close()
+
+    def __enter__(self) -> Self:
+        """Return the folder itself."""
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        """Let go of the folder."""
+        self.close()
+
+    def open_run(self, inputs: Iterable[InputSource], config_hash: str, shards: int) -> Run:
+        """Begin the run, or find the same run begun before.
+
+        Raises
+        ------
+        DataFolderError
+            If the folder holds another run; the sentence names what differs.
+        """
+        wanted = describe_run(tuple(inputs), config_hash, shards)
+        found = read_manifest(self.paths.root)
+        if found is None:
+            write_manifest(self.paths.root, wanted)
+            return Run(self.paths, "fresh", wanted)
+        if found.run_key != wanted.run_key:
+            raise DataFolderError(what_differs(self.paths.root, found, wanted))
+        return Run(self.paths, "completed" if found.completed else "resume", found)
+
+    def secret(self, name: str, size: int = 32) -> bytes:
+        """Return a secret of the folder, made at random when first asked for (mode 0600).
+
+        Raises
+        ------
+        DataFolderError
+            If the file has another size: somebody has changed it.
+        """
+        path = self.paths.keys / name
+        if not path.exists():
+            write_atomically(path, secrets.token_bytes(size))
+        data = path.read_bytes()
+        if len(data) != size:
+            raise DataFolderError(
+                f"The key {path} has {len(data)} bytes, not {size}. Put back the original: with "
+                "another key this data folder cannot be continued."
+            )
+        return data
+
+    def hash_key(self) -> HashKey:
+        """Return the key of identifier hashes."""
+        data = self.secret("hash_key", HASH_KEY_SIZE)
+        return HashKey(int.from_bytes(data[:8], "little"), int.from_bytes(data[8:], "little"))
+
+
+def _require_ours(paths: Paths) -> None:
+    """Refuse a folder that holds something else, before anything is written into it."""
+    if not paths.root.is_dir() or paths.lock.exists() or paths.manifest.exists():
+        return
+    stranger = next(paths.root.iterdir(), None)
+    if stranger is not None:
+        raise DataFolderError(
+            f"{paths.root} holds {stranger.name}, so it is no Tapewatch data folder. Choose a new "
+            "or empty folder with --data."
+        )
+
+
+def _lock(paths: Paths, command: str) -> BinaryIO:
+    file = paths.lock.open("ab+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.seek(0)
+        holder = file.read(500).decode(errors="replace").strip() or "another process"
+        file.close()
+        if error.errno not in {errno.EWOULDBLOCK, errno.EACCES}:
+            raise
+        raise DataFolderBusyError(
+            f"The data folder {paths.root} is in use by {holder}. Stop that process, or choose "
+            "another --data."
+        ) from error
+    file.truncate(0)
+    file.write(f"process {os.getpid()} ({command})".encode())
+    file.flush()
+    return file
+
+
+def _command() -> str:
+    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])[:200]
