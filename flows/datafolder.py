@@ -6,7 +6,6 @@ Only the writer locks. Readers open the store, the ledger and the manifest as th
 import errno
 import fcntl
 import os
-import secrets
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -24,13 +23,10 @@ from flows.manifest import (
     describe_run,
     read_manifest,
     what_differs,
-    write_atomically,
     write_manifest,
 )
-from schemas.columns import HashKey
 
 LOCK_NAME: Final = "tapewatch.lock"
-HASH_KEY_SIZE: Final = 16
 RunState: TypeAlias = Literal["fresh", "resume", "completed"]
 
 
@@ -71,7 +67,7 @@ class Paths:
 
     @property
     def keys(self) -> Path:
-        """The folder of secrets."""
+        """The folder of secrets; `ledger.tokens` makes the first of them."""
         return self.root / "keys"
 
     @property
@@ -180,30 +176,6 @@ class DataFolder:
         if found.run_key != wanted.run_key:
             raise DataFolderError(what_differs(self.paths.root, found, wanted))
         return Run(self.paths, "completed" if found.completed else "resume", found)
-
-    def secret(self, name: str, size: int = 32) -> bytes:
-        """Return a secret of the folder, made at random when first asked for (mode 0600).
-
-        Raises
-        ------
-        DataFolderError
-            If the file has another size: somebody has changed it.
-        """
-        path = self.paths.keys / name
-        if not path.exists():
-            write_atomically(path, secrets.token_bytes(size))
-        data = path.read_bytes()
-        if len(data) != size:
-            raise DataFolderError(
-                f"The key {path} has {len(data)} bytes, not {size}. Put back the original: with "
-                "another key this data folder cannot be continued."
-            )
-        return data
-
-    def hash_key(self) -> HashKey:
-        """Return the key of identifier hashes."""
-        data = self.secret("hash_key", HASH_KEY_SIZE)
-        return HashKey(int.from_bytes(data[:8], "little"), int.from_bytes(data[8:], "little"))
 
 
 def _require_ours(paths: Paths) -> None:

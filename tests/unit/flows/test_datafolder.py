@@ -135,26 +135,10 @@ def test_a_crash_while_writing_the_manifest_leaves_the_old_one(root: Path) -> No
 
 def test_only_the_owner_can_look_inside(root: Path) -> None:
     with DataFolder(root) as folder:
-        folder.secret("pepper")
-    modes = [stat.S_IMODE((root / name).stat().st_mode) for name in ("", "keys", "keys/pepper")]
+        folder.open_run([source()], "c", 32)
+    names = ("", "keys", "manifest.json")
+    modes = [stat.S_IMODE((root / name).stat().st_mode) for name in names]
     assert modes == [0o700, 0o700, 0o600]
-
-
-def test_secrets_are_made_once(root: Path) -> None:
-    with DataFolder(root) as folder:
-        pepper, key = folder.secret("pepper"), folder.hash_key()
-        assert len(pepper) == 32
-        assert key.low != key.high
-    with DataFolder(root) as folder:
-        assert (folder.secret("pepper"), folder.hash_key()) == (pepper, key)
-
-
-def test_a_secret_cut_short_is_refused(root: Path) -> None:
-    with DataFolder(root) as folder:
-        folder.secret("pepper")
-        (root / "keys" / "pepper").write_bytes(b"short")
-        with pytest.raises(DataFolderError, match="has 5 bytes, not 32"):
-            folder.secret("pepper")
 
 
 def test_files_are_known_by_their_content(tmp_path: Path) -> None:
