@@ -25,7 +25,7 @@ DECIMALS_MAX: Final = 8
 MILLISECOND_NS: Final = 1_000_000
 _SIDES: Final[dict[str, events.Side]] = {"B": "buy", "A": "sell"}
 _DAMAGE: Final = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
-_Number: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=2**63)]
+_Number: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 _Milliseconds: TypeAlias = Annotated[
     int, msgspec.Meta(ge=0, lt=events.TIME_MAX_NS // MILLISECOND_NS)
 ]
