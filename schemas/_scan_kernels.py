@@ -8,7 +8,6 @@ it is only not decided here.
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from schemas._scan_lex import (
@@ -21,6 +20,7 @@ from schemas._scan_lex import (
 )
 from schemas.columns import ROW, Bytes, Rows
 from schemas.hashing import hash_text, load_u64, murmur2
+from schemas.jit import inlined, kernel
 
 # Plain numbers, not imported ones: numba's cache only watches the file a kernel stands in.
 # ``tests/unit/schemas/test_wire.py`` holds them equal to ``schemas.wire`` and ``schemas.columns``.
@@ -131,7 +131,7 @@ def make_work(key_count: int) -> Work:
     )
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _unknown_key(buffer: Bytes, start: int, length: int, work: Any, key_count: int) -> int:
     """Return the number of an unknown field's name, taking it in if new; -1 if the list is full."""
     unknown = work.unknown
@@ -149,7 +149,7 @@ def _unknown_key(buffer: Bytes, start: int, length: int, work: Any, key_count: i
     return key_count + count
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _read_value(buffer: Bytes, at: int, work: Any, index: int) -> int:
     """Read one scalar into token ``index``; return the place behind it, or -1."""
     tokens = work.tokens
@@ -179,7 +179,7 @@ def _read_value(buffer: Bytes, at: int, work: Any, index: int) -> int:
     return NOT_PLAIN
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _read_key(buffer: Bytes, at: int, line: int, work: Any, tables: Any) -> Any:
     """Read ``"key" :``; return (key, place of the value), key -1 if the line is not plain."""
     if buffer[at] != 34:
@@ -202,7 +202,7 @@ def _read_key(buffer: Bytes, at: int, line: int, work: Any, tables: Any) -> Any:
     return key, skip_space(buffer, at + 1)
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _read_tokens(buffer: Bytes, at: int, line: int, work: Any, tables: Any) -> Any:
     """Read an object of scalars; return (place behind it, how many, where ``kind`` is).
 
@@ -230,7 +230,7 @@ def _read_tokens(buffer: Bytes, at: int, line: int, work: Any, tables: Any) -> A
     return NOT_PLAIN, 0, kind_index
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _money(digits: int, decimals: int) -> Any:
     """Turn a number's digits into units of 10^-8; return (whether it is plain money, value)."""
     if decimals == -2:
@@ -254,7 +254,7 @@ def _money(digits: int, decimals: int) -> Any:
     return True, (-value if digits < 0 else value)
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _put_money(buffer: Bytes, spec: int, index: int, work: Any, tables: Any, place: Any) -> bool:
     """Read token ``index`` as money, from a number or from a string that spells one."""
     tokens, specs = work.tokens, tables.specs
@@ -278,7 +278,7 @@ def _put_money(buffer: Bytes, spec: int, index: int, work: Any, tables: Any, pla
     return True
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _hash_again(buffer: Bytes, word: int, index: int, work: Any, key: Any) -> Any:
     """Hash a string token, unless the column's last text was the same."""
     start, length = work.tokens[index, 2], work.tokens[index, 3]
@@ -292,7 +292,7 @@ def _hash_again(buffer: Bytes, word: int, index: int, work: Any, key: Any) -> An
     return value
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _put_string(
     buffer: Bytes, spec: int, index: int, work: Any, tables: Any, place: Any, key: Any
 ) -> bool:
@@ -302,7 +302,7 @@ def _put_string(
     if tokens[index, 1] != TOKEN_STRING or length < specs[spec, 3] or length > specs[spec, 4]:
         return False
     keep = specs[spec, 5]
-    if keep in {KEEP_HASH, KEEP_SOURCE}:
+    if keep in (KEEP_HASH, KEEP_SOURCE):
         word = specs[spec, 2] >> 3
         rows, row = place
         rows.hashes[row, word] = _hash_again(buffer, word, index, work, key)
@@ -312,7 +312,7 @@ def _put_string(
     return True
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _put_choice(buffer: Bytes, spec: int, index: int, work: Any, tables: Any, place: Any) -> bool:
     """Look a choice up and write its code."""
     tokens, column = work.tokens, tables.specs[spec, 2]
@@ -326,7 +326,7 @@ def _put_choice(buffer: Bytes, spec: int, index: int, work: Any, tables: Any, pl
     return code > 0
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _put_scalar(spec: int, index: int, work: Any, tables: Any, place: Any) -> bool:
     """Check an integer or a truth value and write it."""
     tokens, specs = work.tokens, tables.specs
@@ -335,7 +335,7 @@ def _put_scalar(spec: int, index: int, work: Any, tables: Any, place: Any) -> bo
     if specs[spec, 0] == BOOLEAN:
         if token_type == TOKEN_TRUE:
             rows.codes[row, FLAGS_OFFSET] |= np.uint8(specs[spec, 6])
-        return token_type in {TOKEN_TRUE, TOKEN_FALSE}
+        return token_type in (TOKEN_TRUE, TOKEN_FALSE)
     if specs[spec, 0] != INTEGER or token_type != TOKEN_NUMBER or tokens[index, 4] != -1:
         return False
     value = work.values[index]
@@ -346,7 +346,7 @@ def _put_scalar(spec: int, index: int, work: Any, tables: Any, place: Any) -> bo
     return True
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _put_field(
     buffer: Bytes, spec: int, index: int, work: Any, tables: Any, place: Any, key: Any
 ) -> bool:
@@ -361,7 +361,7 @@ def _put_field(
     return _put_scalar(spec, index, work, tables, place)
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _put_identity(buffer: Bytes, work: Any, place: Any, keys: Any) -> None:
     """Hash what needs another field first: the event within its source, the account its tenant."""
     rows, row = place
@@ -382,7 +382,7 @@ def _put_identity(buffer: Bytes, work: Any, place: Any, keys: Any) -> None:
     rows.halves[row, MURMUR_HALF] = np.uint32(murmur2(buffer, start, length))
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _lacks_price(kind: int, tables: Any, place: Any) -> bool:
     """Say whether an order that needs a price has none."""
     rows, row = place
@@ -391,7 +391,7 @@ def _lacks_price(kind: int, tables: Any, place: Any) -> bool:
     return (tables.limits[1] >> np.int64(rows.codes[row, ORDER_TYPE_OFFSET])) & 1 == 0
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _count_foreign(count: int, kind: int, work: Any, tables: Any) -> None:
     """Count the fields of an accepted line that its kind does not know."""
     key_count = tables.spec_of.shape[1]
@@ -401,7 +401,7 @@ def _count_foreign(count: int, kind: int, work: Any, tables: Any) -> None:
             work.counts[name] += 1
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _put_fields(
     buffer: Bytes, kind: int, count: int, work: Any, tables: Any, place: Any, key: Any
 ) -> bool:
@@ -427,7 +427,7 @@ def _put_fields(
     return True
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _scan_line(
     buffer: Bytes, span: Any, line: int, work: Any, tables: Any, place: Any, keys: Any
 ) -> int:
@@ -449,7 +449,7 @@ def _scan_line(
     return at
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def scan_lines(
     buffer: Bytes, span: Any, rows: Any, odd: Any, work: Any, tables: Any, keys: Any
 ) -> Any:
@@ -493,7 +493,7 @@ def scan_lines(
     return count, odd_count, at
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def fill_high_before(ints: NDArray[np.int64]) -> None:
     """high[i] = max over 1 <= j <= i - 1 of min(t[j - 1], t[j]), -2^63 where there is none.
 

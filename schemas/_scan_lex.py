@@ -7,10 +7,10 @@ loop gets past a zero byte, so no bounds need checking.
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from schemas.columns import Bytes
 from schemas.hashing import load_u64, low_byte_index
+from schemas.jit import inlined, kernel
 
 # Plain numbers, not imported ones: numba's cache only watches the file a kernel stands in.
 ONES = np.uint64(0x0101010101010101)
@@ -32,7 +32,7 @@ EIGHT_DIGITS = np.uint64(100_000_000)
 NAME_LENGTH_MAX = 32
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def string_end(buffer: Bytes, start: int) -> int:
     """Find the quote that closes the string whose first byte is at ``start``.
 
@@ -52,7 +52,7 @@ def string_end(buffer: Bytes, start: int) -> int:
         start += 8
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def line_end(buffer: Bytes, start: int, size: int) -> int:
     """Return the place of the next line feed, or ``size``."""
     while start < size:
@@ -64,7 +64,7 @@ def line_end(buffer: Bytes, start: int, size: int) -> int:
     return size
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def skip_space(buffer: Bytes, at: int) -> int:
     """Return the first place from ``at`` on that is no space, tab or carriage return."""
     while buffer[at] == 32 or buffer[at] == 9 or buffer[at] == 13:
@@ -72,7 +72,7 @@ def skip_space(buffer: Bytes, at: int) -> int:
     return at
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _digits(buffer: Bytes, at: int, value: Any) -> Any:
     """Read digits on top of ``value``; return (place behind them, value), modulo 2^64."""
     word = load_u64(buffer, at)
@@ -95,7 +95,7 @@ def _digits(buffer: Bytes, at: int, value: Any) -> Any:
     return at, value
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _skip_exponent(buffer: Bytes, at: int) -> int:
     """Return the place behind the exponent at ``at``, or -1 if it has no digits."""
     at += 1
@@ -105,7 +105,7 @@ def _skip_exponent(buffer: Bytes, at: int) -> int:
     return end if end > at else -1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def lex_number(buffer: Bytes, at: int) -> Any:
     """Read a JSON number.
 
@@ -138,7 +138,7 @@ def lex_number(buffer: Bytes, at: int) -> Any:
     return at, minus, value, decimals
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def words_of(buffer: Bytes, start: int, length: int) -> Any:
     """Return the first and the last 8 bytes of a text; below 8 bytes, the text twice."""
     first = load_u64(buffer, start)
@@ -150,7 +150,7 @@ def words_of(buffer: Bytes, start: int, length: int) -> Any:
     return first, first
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def same_text(one: Bytes, one_start: int, two: Bytes, two_start: int, length: int) -> bool:
     """Compare two texts of equal length."""
     at = 0
@@ -164,7 +164,7 @@ def same_text(one: Bytes, one_start: int, two: Bytes, two_start: int, length: in
     return difference << np.uint64(64 - 8 * (length - at)) == ZERO
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def find_name(buffer: Bytes, start: int, length: int, name_set: int, tables: Any) -> int:
     """Return the code of a name in a set of names, or -1."""
     if length > NAME_LENGTH_MAX:

@@ -14,10 +14,11 @@ from typing import Any, Final
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic, overload
 
 from schemas.columns import Bytes, HashKey
+from schemas.jit import inlined, kernel
 
 LOAD_PADDING: Final = 8  # bytes that must stand behind any offset given to ``load_u64``
 _WORD_SIZE: Final = 8
@@ -97,7 +98,7 @@ def _low_byte_index_overload(mask):  # type: ignore[no-untyped-def]  # noqa: ANN
     return lambda mask: _trailing_zeros(np.uint64(mask)) >> 3
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _sip_round(v0: Any, v1: Any, v2: Any, v3: Any) -> Any:
     """Mix the four words once, as the paper's figure 2.1 shows."""
     v0 += v1
@@ -113,7 +114,7 @@ def _sip_round(v0: Any, v1: Any, v2: Any, v3: Any) -> Any:
     return v0, v1, v2, v3
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _last_word(buffer: Bytes, start: int, length: int) -> Any:
     """Return the 0 to 7 bytes after the whole words, with the length in the top byte."""
     rest = np.uint64(length & 7)
@@ -124,7 +125,7 @@ def _last_word(buffer: Bytes, start: int, length: int) -> Any:
     return word
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _absorb(buffer: Bytes, start: int, length: int, words: Any) -> Any:
     """Feed the text to the four words, one round (the 1 of 1-3) for every 8 bytes."""
     v0, v1, v2, v3 = words
@@ -137,7 +138,7 @@ def _absorb(buffer: Bytes, start: int, length: int, words: Any) -> Any:
     return v0 ^ word, v1, v2, v3
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _finish(v0: Any, v1: Any, v2: Any, v3: Any) -> Any:
     """Run the 3 closing rounds."""
     v0, v1, v2, v3 = _sip_round(v0, v1, v2, v3)
@@ -145,7 +146,7 @@ def _finish(v0: Any, v1: Any, v2: Any, v3: Any) -> Any:
     return _sip_round(v0, v1, v2, v3)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def hash_text(buffer: Bytes, start: int, length: int, tweak: Any, key: Any) -> Any:
     """Return SipHash-1-3 with 128-bit output of ``buffer[start : start + length]``.
 
@@ -175,7 +176,7 @@ def hash_text(buffer: Bytes, start: int, length: int, tweak: Any, key: Any) -> A
     return low, v0 ^ v1 ^ v2 ^ v3
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _siphash13(buffer: Bytes, length: int) -> Any:
     """Return 64-bit SipHash-1-3 with the zero key."""
     v0, v1, v2, v3 = _absorb(buffer, 0, length, (_I0, _I1, _I2, _I3))
@@ -183,7 +184,7 @@ def _siphash13(buffer: Bytes, length: int) -> Any:
     return v0 ^ v1 ^ v2 ^ v3
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def murmur2(buffer: Bytes, start: int, length: int) -> Any:
     """Return the 32-bit murmur2 of a text as Kafka's partitioner computes it, as uint64 < 2^32.
 
