@@ -174,10 +174,9 @@ def _copy(value: Any) -> Any:
 
 def _of_struct(prefix: str, struct: type[msgspec.Struct]) -> Iterator[Key]:
     for field in msgspec.structs.fields(struct):
+        default: Callable[[], Any] = partial(_copy, field.default)
         if field.default_factory is not msgspec.NODEFAULT:
             default = field.default_factory
-        else:
-            default = partial(_copy, field.default)
         yield Key(
             f"{prefix}.{field.encode_name}",
             field.type,
@@ -187,4 +186,5 @@ def _of_struct(prefix: str, struct: type[msgspec.Struct]) -> Iterator[Key]:
             "",
             changes_results=True,
             only_if_changed=True,
+            origin="rule pack, else default",
         )

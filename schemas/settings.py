@@ -70,7 +70,7 @@ def environment_name(key: str) -> str:
     >>> environment_name("intake.block_bytes")
     'TAPEWATCH__INTAKE__BLOCK_BYTES'
     """
-    return ENVIRONMENT_PREFIX + key.upper().replace(".", "__")
+    return ENVIRONMENT_PREFIX + key.upper().replace(".", "__").replace("-", "_")
 
 
 # fmt: off
