@@ -8,7 +8,7 @@ Adapters are found by listing this package; a file that starts with an underscor
 import importlib
 import pkgutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -170,6 +170,14 @@ def as_rejected(
         byte_offset=byte_offset,
         raw=raw[:RAW_SIZE_MAX],
     )
+
+
+def torn_at(block: files.RawBlock, line_number: int) -> list[Rejected]:
+    """Return the block's torn end, if it has one, with its place in the file."""
+    if block.torn is None:
+        return []
+    byte_offset = block.byte_offset + block.torn.byte_offset
+    return [replace(block.torn, stage="adapt", line_number=line_number, byte_offset=byte_offset)]
 
 
 def refuse_accounts(name: str, options: AdapterOptions) -> None:

@@ -6,14 +6,13 @@ Each side of a trade is a fill of its own; both bear the trade's `tid`. A closin
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
 import numpy as np
 
-from flows.adapters import AdaptedBlock, AdapterOptions, as_rejected, refuse_accounts
+from flows.adapters import AdaptedBlock, AdapterOptions, as_rejected, refuse_accounts, torn_at
 from flows.edges.files import FileBlocks, RawBlock
 from schemas import events
 from schemas.columns import Rejected
@@ -104,8 +103,7 @@ class _Piece:
             self._take_record(record, offset)
             offset += len(record) + 1
             self.line += 1
-        if block.torn:
-            self.rejected.append(replace(block.torn, line_number=self.line, byte_offset=offset))
+        self.rejected += torn_at(block, self.line)
 
     def adapted(self) -> AdaptedBlock:
         """Return all that was taken."""

@@ -1,12 +1,11 @@
 """NDJSON: our own events, one a line; lines go to the scanner as they are."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from flows.adapters import AdaptedBlock, AdapterOptions, refuse_accounts
+from flows.adapters import AdaptedBlock, AdapterOptions, refuse_accounts, torn_at
 from flows.edges.files import FileBlocks
 
 
@@ -37,12 +36,10 @@ class NdjsonAdapter:
         with FileBlocks(path, options.block_bytes) as file:
             for block in file.blocks():
                 line_count = int(np.count_nonzero(block.raw == ord("\n")))
-                line_count += bool(len(block.raw)) and block.raw[-1] != ord("\n")
+                line_count += bool(len(block.raw) and block.raw[-1] != ord("\n"))
                 origin_lines = np.arange(line, line + line_count, dtype=np.int64)
                 line += line_count
-                end = block.byte_offset + len(block.raw)
-                torn = block.torn and replace(block.torn, line_number=line, byte_offset=end)
-                yield AdaptedBlock(block.raw, origin_lines, [torn] if torn else [])
+                yield AdaptedBlock(block.raw, origin_lines, torn_at(block, line))
 
 
 ADAPTER = NdjsonAdapter()

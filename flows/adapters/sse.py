@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.adapters import AdaptedBlock, AdapterOptions, _csv, as_rejected
+from flows.adapters import AdaptedBlock, AdapterOptions, _csv, as_rejected, torn_at
 from flows.adapters._overlay import ACCOUNT_FORMAT, Overlay
 from flows.adapters._sse_lines import BUY, CANCEL, NEW, SELL, TRADE, event_lines
 from flows.edges import files
@@ -99,7 +99,7 @@ class SseAdapter:
                 f"{path} has no column {', '.join(missing)}; its first line must name them."
             )
         rows, rejected = _read_rows(table)
-        yield _refused(rejected + ([block.torn] if block.torn else []))
+        yield _refused(rejected + torn_at(block, len(table.line_start) + 1))
         text = block.raw.tobytes()
         for first in range(0, len(rows), options.block_lines):
             yield _adapted(text, rows[first : first + options.block_lines], overlay)

@@ -128,8 +128,8 @@ class PackedBytes:
         self._forget()
 
     def size(self) -> int | None:
-        """Return nothing: the size is known at the end only."""
-        return None
+        """Return nothing before the end was reached."""
+        return self._base + len(self._buffer) if self._ended else None
 
     def close(self) -> None:
         """Give the file back."""

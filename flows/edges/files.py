@@ -114,7 +114,7 @@ class FileBlocks:
         )
 
     def count(self) -> int | None:
-        """Count the blocks; nothing for a packed file, whose end only reading finds."""
+        """Count the blocks; nothing for a packed file until its last block was read."""
         size = self._bytes.size()
         return None if size is None else max(1, -(-size // self.block_bytes))
 
@@ -125,7 +125,7 @@ class FileBlocks:
         self._bytes.discard(max(0, start - 1))
         offset, raw = self._lines(start, end)
         is_last = not self._bytes.read_at(end, 1)
-        torn = self._torn(raw) if is_last and self._bytes.torn else None
+        torn = self._torn(offset, raw) if is_last and self._bytes.torn else None
         return RawBlock(self.lane, number, offset, raw, is_last, torn)
 
     def blocks(self, first: int = 0) -> Iterator[RawBlock]:
@@ -179,7 +179,9 @@ class FileBlocks:
                 del buffer[last + self.line_bytes_max + 1 :]
                 return
 
-    def _torn(self, raw: Bytes) -> Rejected:
+    def _torn(self, offset: int, raw: Bytes) -> Rejected:
+        size = self._bytes.size()
+        assert size is not None  # the end was reached
         return Rejected(
             reason="torn_record",
             stage="scan",
@@ -187,7 +189,7 @@ class FileBlocks:
             expected="a whole file",
             got=f"{self._bytes.torn}; copy the file again and replay it",
             line_number=int(np.count_nonzero(raw == _LINE_FEED[0])),
-            byte_offset=len(raw),
+            byte_offset=size - offset,
             raw=b"",
         )
 
@@ -198,7 +200,9 @@ def _text_start(path: Path, first_bytes: bytes, torn: str) -> int:
         raise FileProblem(f"{path} has {torn}; copy the file again.")
     if not first_bytes:
         raise FileProblem(f"{path} holds nothing once unpacked; there is nothing to read.")
-    if first_bytes[:2] in UTF_16_MARKS or first_bytes[:2].count(0) == 1:
+    is_nul = [byte == 0 for byte in first_bytes]
+    # ASCII in UTF-16 without a mark: every other byte is zero. One zero alone is mere damage.
+    if first_bytes[:2] in UTF_16_MARKS or is_nul in ([True, False] * 2, [False, True] * 2):
         raise FileProblem(
             f"{path} is UTF-16 text; save it as UTF-8 first (iconv -f UTF-16 -t UTF-8)."
         )
