@@ -9,6 +9,18 @@ down_revision = None
 
 def upgrade() -> None:
     """Make the tables."""
+    _make_alert_updates()
+    _make_alerts()
+    _make_dead_letters()
+    _make_episodes()
+    _make_headroom()
+    _make_lane_counts()
+    _make_meta()
+    _make_notices()
+    _make_run_summary()
+
+
+def _make_alert_updates() -> None:
     op.create_table(
         "alert_updates",
         sa.Column("eid", sa.Text(), nullable=False),
@@ -28,6 +40,9 @@ def upgrade() -> None:
     op.create_index(
         "alert_updates_by_alert", "alert_updates", ["alert_id", "ordinal"], unique=False
     )
+
+
+def _make_alerts() -> None:
     op.create_table(
         "alerts",
         sa.Column("alert_id", sa.Text(), nullable=False),
@@ -56,6 +71,9 @@ def upgrade() -> None:
     op.create_index("alerts_by_account", "alerts", ["account_id", "event_time_ns"], unique=False)
     op.create_index("alerts_by_detector", "alerts", ["detector", "event_time_ns"], unique=False)
     op.create_index("alerts_by_time", "alerts", ["event_time_ns", "alert_id"], unique=False)
+
+
+def _make_dead_letters() -> None:
     op.create_table(
         "dead_letters",
         sa.Column("id", sa.Text(), nullable=False),
@@ -73,6 +91,9 @@ def upgrade() -> None:
     op.create_index(
         "dead_letters_by_reason", "dead_letters", ["reason", "lane", "byte_offset"], unique=False
     )
+
+
+def _make_episodes() -> None:
     op.create_table(
         "episodes",
         sa.Column("episode_id", sa.Text(), nullable=False),
@@ -88,6 +109,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("episode_id"),
     )
     op.create_index("episodes_by_account", "episodes", ["account_id", "opened_ns"], unique=False)
+
+
+def _make_headroom() -> None:
     op.create_table(
         "headroom",
         sa.Column("rule_id", sa.Text(), nullable=False),
@@ -100,6 +124,9 @@ def upgrade() -> None:
         sa.Column("event_time_ns", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("rule_id", "subject"),
     )
+
+
+def _make_lane_counts() -> None:
     op.create_table(
         "lane_counts",
         sa.Column("lane", sa.Text(), nullable=False),
@@ -107,12 +134,18 @@ def upgrade() -> None:
         sa.Column("count", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("lane", "name"),
     )
+
+
+def _make_meta() -> None:
     op.create_table(
         "meta",
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("value", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("key"),
     )
+
+
+def _make_notices() -> None:
     op.create_table(
         "notices",
         sa.Column("notice_id", sa.Text(), nullable=False),
@@ -133,6 +166,9 @@ def upgrade() -> None:
     )
     op.create_index("notices_by_account", "notices", ["account_id", "sent_ns"], unique=False)
     op.create_index("notices_by_time", "notices", ["sent_ns", "notice_id"], unique=False)
+
+
+def _make_run_summary() -> None:
     op.create_table(
         "run_summary",
         sa.Column("run_key", sa.Text(), nullable=False),
