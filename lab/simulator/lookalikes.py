@@ -1,0 +1,155 @@
+"""Who looks abusive and is not: makers, hedgers, providers, IOC users, the lucky.
+
+A registration on file is what tells some of them from the real thing. Each such behaviour comes
+in several variants: registered, not registered, claiming it on orders only, and registered in a
+way that does not apply.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from lab.simulator import plants, tape
+from lab.simulator.script import Script
+from schemas.events import SECOND_NS
+
+# variant -> does the registration exempt?
+VARIANTS: Final = {
+    "registered": True,  # for all instruments
+    "registered_instrument": True,  # for the one concerned
+    "unregistered": False,
+    "claimed": False,  # on orders only
+    "other_instrument": False,
+    "expired": False,  # the day before
+    "wrong_kind": False,
+}
+_BOTH_KINDS_EXEMPT: Final = tuple(name for name in VARIANTS if name != "wrong_kind")
+_SHANGHAI, _INDEX, _COMMODITY, _PARIS = range(4)
+
+
+@dataclass(frozen=True, slots=True)
+class LookAlike:
+    """One innocent behaviour.
+
+    Attributes
+    ----------
+    rules
+        What alerts when no registration applies.
+    registration
+        The kind that applies; empty where none would.
+    reached
+        Value over the figure of the rule that it comes nearest to.
+    """
+
+    name: str
+    venue: int
+    build: Callable[[Script], None]
+    reached: float
+    rules: tuple[str, ...] = ()
+    registration: str = ""
+    simulated: bool = False
+    variants: tuple[str, ...] = ("",)
+
+
+def _equity_maker(script: Script) -> None:
+    # Requotes one stock: 340 messages in one second, then 60 quotes withdrawn within seconds.
+    start, length = script.window(0.6)
+    start = script.inside(start, SECOND_NS)
+    for i in range(170):
+        at = start + i * 5_000_000
+        quantity = script.lots(script.main)
+        order = script.enter(at, script.main, (tape.BUY, tape.SELL)[i % 2], quantity)
+        script.cancel(order, at + 40_000_000)
+    later = start + 3 * SECOND_NS
+    for i in range(75):
+        at = later + i * (length - 5 * SECOND_NS) // 75
+        order = script.enter(
+            at, script.main, (tape.BUY, tape.SELL)[i % 2], script.lots(script.main)
+        )
+        if i % 5 == 0:
+            script.fill_all(order, at + script.age(0.5, 3.0))
+        else:
+            script.cancel(order, at + script.age(0.5, 8.0))
+
+
+def _futures_maker(script: Script) -> None:
+    plants.large_cancels(script, 60, 320)
+    plants.futures_cancels(script, 430)
+
+
+def _hedger(script: Script) -> None:
+    plants.futures_cancels(script, 550)
+
+
+def _liquidity_provider(script: Script) -> None:
+    plants.otr(script, trades=2, weight=240, quantity=100)
+    script.cover(4)
+
+
+def _immediate(script: Script, count: int, instruments: int) -> None:
+    """Probe for liquidity: most orders lapse at once, some trade in part or whole."""
+    for i, at in enumerate(script.moments(count)):
+        instrument = script.listed[i % instruments]
+        force = tape.FOK if i % 5 == 0 else tape.IOC
+        quantity = script.lots(instrument, 2, 6)
+        order = script.enter(at, instrument, (tape.BUY, tape.SELL)[i % 2], quantity, force=force)
+        if i % 8 == 0:
+            traded = quantity if force == tape.FOK else script.lots(instrument, 1, 1)
+            script.fill(order, at + 2_000_000, script.price_of(order), traded)
+        if script.left_of(order):
+            script.cancel(order, at + 3_000_000, tape.IMMEDIATE)
+
+
+def _immediate_stocks(script: Script) -> None:
+    _immediate(script, 450, 4)
+
+
+def _immediate_futures(script: Script) -> None:
+    _immediate(script, 650, 1)
+
+
+def _lucky_winner(script: Script) -> None:
+    plants.winning_trips(script, 9, 9)
+
+
+def _real_winner(script: Script) -> None:
+    plants.winning_trips(script, 40, 38)
+
+
+def _many_fills(script: Script) -> None:
+    """Sell three positions at a gain, each by one order that trades 36 times."""
+    for i, at in enumerate(script.moments(3)):
+        instrument = script.listed[i]
+        lot = script.lots(instrument, 1, 1)
+        price = script.mid(instrument, at)
+        opening = script.enter(at, instrument, tape.BUY, 36 * lot, price=price)
+        script.fill(opening, at + 30_000_000, price, 36 * lot)
+        higher = price + 3 * script.tick(instrument)
+        closing = script.enter(at + SECOND_NS, instrument, tape.SELL, 36 * lot, price=higher)
+        for part in range(36):
+            script.fill(closing, at + SECOND_NS + (part + 1) * 50_000_000, higher, lot)
+
+
+LOOK_ALIKES: Final = (
+    LookAlike(
+        "equity_maker", _SHANGHAI, _equity_maker, 1.13,
+        (plants.INSTANT, plants.RATE_SECOND), "market_maker", variants=tuple(VARIANTS),
+    ),
+    LookAlike(
+        "futures_maker", _INDEX, _futures_maker, 1.22,
+        (plants.FUTURES, plants.FUTURES_LARGE), "market_maker", variants=_BOTH_KINDS_EXEMPT,
+    ),
+    LookAlike(
+        "hedger", _COMMODITY, _hedger, 1.1,
+        (plants.FUTURES,), "hedge", variants=_BOTH_KINDS_EXEMPT,
+    ),
+    LookAlike(
+        "liquidity_provider", _PARIS, _liquidity_provider, 1.2,
+        (plants.OTR_NUMBER,), "market_maker", variants=tuple(VARIANTS),
+    ),
+    LookAlike("immediate_orders", _SHANGHAI, _immediate_stocks, 0.0),
+    LookAlike("immediate_orders_futures", _COMMODITY, _immediate_futures, 0.0),
+    LookAlike("lucky_winner", _SHANGHAI, _lucky_winner, 0.9, simulated=True),
+    LookAlike("real_money_winner", _SHANGHAI, _real_winner, 1.06),
+    LookAlike("many_fills_winner", _SHANGHAI, _many_fills, 0.3, simulated=True),
+)  # fmt: skip

@@ -1,0 +1,233 @@
+"""Which accounts carry which plant, and what is expected of them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+
+from lab.simulator import tape
+from lab.simulator.config import SimulatorConfig, Truth
+from lab.simulator.lookalikes import LOOK_ALIKES, VARIANTS, LookAlike
+from lab.simulator.plants import FAMILIES, Family
+from lab.simulator.prices import Prices
+from lab.simulator.script import Script
+from lab.simulator.tape import Table
+from lab.simulator.venues import GROUPS, VENUES, Instrument, Session
+
+HEAVY_EVENTS_MIN: Final = 1_000_000
+DAY_NS: Final = 86_400 * 1_000_000_000
+_CLAIMS: Final = {"market_maker": tape.CLAIM_MARKET_MAKER, "hedge": tape.CLAIM_HEDGE}
+_CLAIMING: Final = frozenset({"registered", "registered_instrument", "claimed"})
+_OTHER_KIND: Final = {"market_maker": "hedge", "hedge": "market_maker"}
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One plant to be made."""
+
+    what: Family | LookAlike
+    strength: float
+    variant: str = ""
+
+    @property
+    def name(self) -> str:
+        """The behaviour."""
+        return self.what.name
+
+
+@dataclass(frozen=True, slots=True)
+class Planted:
+    """One plant made.
+
+    Attributes
+    ----------
+    groups_closed
+        Venue groups in which the account does nothing else, lest the figures move.
+    """
+
+    account: int
+    simulated: bool
+    groups_closed: tuple[int, ...]
+    tables: tuple[Table, Table]
+    truth: Truth
+    registrations: list[dict[str, Any]] = field(default_factory=list)
+
+
+def plant_names() -> tuple[str, ...]:
+    """Return every name that ``SimulatorConfig.plants`` takes."""
+    return (*(family.name for family in FAMILIES), *(one.name for one in LOOK_ALIKES))
+
+
+class Plan:
+    """Make the plants of one day.
+
+    Accounts are taken from ``order``, a random order of all of them, from its beginning.
+    """
+
+    def __init__(
+        self,
+        config: SimulatorConfig,
+        sessions: Sequence[Session],
+        instruments: tuple[Instrument, ...],
+        prices: Prices,
+        ids: tuple[Sequence[str], Sequence[int]],
+    ) -> None:
+        self._config, self._sessions = config, sessions
+        self._instruments, self._prices = instruments, prices
+        self._ids, self._order = ids
+
+    def make(self) -> list[Planted]:
+        """Return the plants.
+
+        Raises
+        ------
+        ValueError
+            The plants asked for do not fit into the events or accounts asked for.
+        """
+        accounts = iter(self._order)
+        if self._config.plants is None:
+            return self._make_what_fits(accounts)
+        tasks = self._thin(named_tasks(self._config.plants, self._config.strengths))
+        made = [self._make(task, account) for task, account in zip(tasks, accounts, strict=False)]
+        if len(made) < len(tasks):
+            raise ValueError(
+                f"{len(tasks)} plants need as many accounts, and there are {len(made)}; "
+                "ask for more accounts or fewer plants"
+            )
+        return made
+
+    def _make_what_fits(self, accounts: Iterator[int]) -> list[Planted]:
+        """Take whole families, the smallest first, up to half of the events and accounts."""
+        names = [one.name for one in (*FAMILIES, *LOOK_ALIKES) if not _is_heavy(one)]
+        if self._config.events >= HEAVY_EVENTS_MIN:
+            names = list(plant_names())
+        groups: list[list[Planted]] = []
+        tasks = self._thin(named_tasks(names, self._config.strengths))
+        for name in names:
+            of_name = [task for task in tasks if task.name == name]
+            groups.append(
+                [self._make(task, who) for task, who in zip(of_name, accounts, strict=False)]
+            )
+        made: list[Planted] = []
+        events = 0
+        for group in sorted(groups, key=_event_count):
+            events += _event_count(group)
+            if 2 * events > self._config.events or 2 * len(made) > self._config.accounts:
+                break
+            made.extend(group)
+        return made
+
+    def _thin(self, tasks: list[Task]) -> list[Task]:
+        """Repeat or leave out abusive plants until their share of accounts is the prevalence."""
+        if self._config.prevalence is None:
+            return tasks
+        abusive = [task for task in tasks if isinstance(task.what, Family)]
+        wanted = round(self._config.prevalence * self._config.accounts) if abusive else 0
+        rng = np.random.default_rng([self._config.seed, 31])
+        shuffled = [abusive[i] for i in rng.permutation(len(abusive)).tolist()]
+        repeated = [shuffled[i % len(shuffled)] for i in range(wanted)]
+        return repeated + [task for task in tasks if isinstance(task.what, LookAlike)]
+
+    def _make(self, task: Task, account: int) -> Planted:
+        what = task.what
+        floor = (self._sessions[what.venue], self._instruments, self._prices)
+        rng = np.random.default_rng([self._config.seed, 32, account])
+        script = Script(account, floor, what.venue, rng)
+        if isinstance(what, LookAlike) and task.variant in _CLAIMING:
+            script.claim = _CLAIMS[what.registration]
+        rules, reached = _build(task, script)
+        tables = script.finish()
+        start_ns, end_ns = script.span or (0, 0)
+        truth = Truth(
+            account_id=self._ids[account],
+            behaviour=task.name,
+            strength=task.strength,
+            innocent=isinstance(what, LookAlike),
+            registered=VARIANTS.get(task.variant, False),
+            start_ns=start_ns,
+            end_ns=end_ns,
+            expected_rules=rules,
+            reached=reached,
+            variant=task.variant,
+        )
+        return Planted(
+            account=account,
+            simulated=what.simulated,
+            groups_closed=tuple(range(GROUPS)) if what.simulated else (VENUES[what.venue].group,),
+            tables=tables,
+            truth=truth,
+            registrations=_registrations(task, script),
+        )
+
+
+def _build(task: Task, script: Script) -> tuple[tuple[str, ...], float]:
+    """Write the script; return the rules that will alert and the value over the figure."""
+    what = task.what
+    if isinstance(what, Family):
+        value = what.value(task.strength)
+        what.build(script, value)
+        return ((what.rule,) if what.alerts(value) else ()), value / what.figure
+    what.build(script)
+    return (() if VARIANTS.get(task.variant, False) else what.rules), what.reached
+
+
+def named_tasks(names: Sequence[str], strengths: Sequence[float]) -> list[Task]:
+    """Return the tasks behind names with or without ``@strength``.
+
+    Raises
+    ------
+    ValueError
+        A name is unknown or its strength is no number above 0.
+    """
+    known: dict[str, Family | LookAlike] = {one.name: one for one in (*FAMILIES, *LOOK_ALIKES)}
+    tasks: list[Task] = []
+    for text in names:
+        name, _, strength = text.partition("@")
+        if name not in known:
+            raise ValueError(f"no plant is called {name!r}; choose from {', '.join(known)}")
+        what = known[name]
+        if isinstance(what, LookAlike):
+            tasks += [Task(what, what.reached, variant) for variant in what.variants]
+        elif strength:
+            tasks.append(Task(what, _strength(text, strength)))
+        else:
+            tasks += [Task(what, one) for one in strengths]
+    return tasks
+
+
+def _strength(text: str, strength: str) -> float:
+    try:
+        value = float(strength)
+    except ValueError:
+        value = 0.0
+    if value <= 0:
+        raise ValueError(f"{text!r} has no strength above 0 after the @; write 1.2, for example")
+    return value
+
+
+def _is_heavy(what: Family | LookAlike) -> bool:
+    return isinstance(what, Family) and what.heavy
+
+
+def _event_count(group: Sequence[Planted]) -> int:
+    return sum(len(planted.tables[1]) for planted in group)
+
+
+def _registrations(task: Task, script: Script) -> list[dict[str, Any]]:
+    """Return what is on file for a look-alike's variant."""
+    kind = "" if isinstance(task.what, Family) else task.what.registration
+    if not kind or task.variant in {"unregistered", "claimed"}:
+        return []
+    day = script.session.day_start_ns
+    valid = {"valid_from_ns": day - 30 * DAY_NS, "valid_until_ns": day + 30 * DAY_NS}
+    if task.variant == "expired":
+        valid["valid_until_ns"] = day
+    entry: dict[str, Any] = {"registration": kind}
+    if task.variant == "wrong_kind":
+        entry["registration"] = _OTHER_KIND[kind]
+    if task.variant == "registered_instrument":
+        entry["instrument"] = script.instruments[script.main].name
+    if task.variant == "other_instrument":
+        entry["instrument"] = script.instruments[script.listed[-1]].name
+    return [entry | valid]

@@ -1,0 +1,196 @@
+"""Written by hand, order by order: what a planted account does."""
+
+import random
+from typing import Final
+
+import numpy as np
+
+from lab.simulator import tape
+from lab.simulator.background import EXTRA_SHARES
+from lab.simulator.prices import Prices
+from lab.simulator.tape import Table
+from lab.simulator.venues import Instrument, Session
+from schemas.events import SECOND_NS
+
+_ORDER_COLUMNS: Final = ("instrument", "side", "order_type", "time_in_force", "claim")
+_EVENT_COLUMNS: Final = ("kind", "subject", "time_ns", "price", "quantity", "code")
+_GUARD_NS: Final = 10 * SECOND_NS
+_TAIL_SHARE: Final = 0.04  # of the session, left free behind every window
+
+
+class Script:
+    """One account's orders on one venue, in session time; prices in cents.
+
+    The caller keeps the life cycles right; a test checks every line that is written.
+    """
+
+    def __init__(
+        self,
+        account: int,
+        floor: tuple[Session, tuple[Instrument, ...], Prices],
+        venue: int,
+        rng: np.random.Generator,
+    ) -> None:
+        self.account = account
+        self.session, self.instruments, self._prices = floor
+        self.rng = rng
+        # Single numbers: many times faster than numpy's. S311: nothing here is secret.
+        self._dice = random.Random(int(rng.integers(2**62)))  # noqa: S311 - no secret
+        self.claim = tape.CLAIM_NONE
+        self.span: tuple[int, int] | None = None
+        listed = [i for i, one in enumerate(self.instruments) if one.venue == venue]
+        self.listed: list[int] = rng.permutation(listed).tolist()
+        self._orders: list[tuple[int, int, int, int, int]] = []
+        self._events: list[tuple[int, ...]] = []
+        self._left: list[int] = []
+        self._price: list[int] = []
+
+    @property
+    def main(self) -> int:
+        """The instrument the behaviour is about."""
+        return self.listed[0]
+
+    def window(self, share: float) -> tuple[int, int]:
+        """Return start and length of a stretch of continuous trading, ``share`` of all of it.
+
+        It starts early, so that short runs show something soon.
+        """
+        length = self.session.close_ns - self.session.open_ns
+        latest = min(0.3, 0.95 - share)
+        start = self.session.open_ns + int(length * self.rng.uniform(0.02, latest))
+        return start, int(length * share)
+
+    def moments(self, count: int, share: float = 0.6, longest_s: int = 3600) -> list[int]:
+        """Return ``count`` ascending moments, one in each equal part of a stretch."""
+        start, length = self.window(share)
+        step = min(length, longest_s * SECOND_NS) / max(count, 1)
+        jitter = self.rng.uniform(0.0, 0.9, count)
+        moments: list[int] = (start + (np.arange(count) + jitter) * step).astype(np.int64).tolist()
+        return moments
+
+    def mid(self, instrument: int, at: int) -> int:
+        """Return the mid price in cents."""
+        return self._prices.at_moment(instrument, at)
+
+    def tick(self, instrument: int) -> int:
+        """Return the tick in cents."""
+        return self.instruments[instrument].tick_cents
+
+    def inside(self, at: int, length_ns: int) -> int:
+        """Move a stretch that a break would cut in two to the far side of the break."""
+        ends = self.session.segment_of(np.array([at - length_ns, at + length_ns]))
+        if ends[0] == ends[1]:
+            return at
+        return int(self.session.offset_ns[ends[1]]) + length_ns
+
+    def age(self, low_s: float, high_s: float) -> int:
+        """Return a random age in ns, cut so that it ends within a short session."""
+        session_s = (self.session.close_ns - self.session.open_ns) / SECOND_NS
+        high_s = max(low_s, min(high_s, session_s * _TAIL_SHARE))
+        return int(self._dice.uniform(low_s, high_s) * SECOND_NS)
+
+    def price_of(self, order: int) -> int:
+        """Return the price of an order."""
+        return self._price[order]
+
+    def left_of(self, order: int) -> int:
+        """Return what is left of an order."""
+        return self._left[order]
+
+    def lots(self, instrument: int, low: int = 1, high: int = 5) -> int:
+        """Return a random quantity from ``low`` to ``high`` lots."""
+        return self._dice.randint(low, high) * self.instruments[instrument].lot
+
+    def enter(
+        self,
+        at: int,
+        instrument: int,
+        side: int,
+        quantity: int,
+        *,
+        price: int = 0,
+        force: int = tape.DAY,
+    ) -> int:
+        """Enter an order, passively 2 ticks from the mid unless priced; return its number."""
+        if price == 0:
+            away = 2 * self.tick(instrument)
+            price = self.mid(instrument, at) + (away if side == tape.SELL else -away)
+        order = len(self._orders)
+        self._orders.append((instrument, side, tape.LIMIT, force, self.claim))
+        self._left.append(quantity)
+        self._price.append(price)
+        self._note(tape.NEW, order, at, price, quantity, 0)
+        return order
+
+    def replace(self, order: int, at: int) -> None:
+        """Move an open order one tick towards the market and keep its quantity."""
+        instrument, side = self._orders[order][:2]
+        self._price[order] += self.tick(instrument) * (1 if side == tape.BUY else -1)
+        self._note(tape.REPLACE, order, at, self._price[order], self._left[order], 0)
+
+    def cancel(self, order: int, at: int, reason: int = tape.USER) -> None:
+        """Withdraw what is left of an order; every other time the quantity is written."""
+        shown = tape.QUANTITY_SHOWN if self._dice.random() < 0.5 else 0  # noqa: PLR2004 - a coin
+        self._note(tape.CANCEL, order, at, 0, self._left[order], reason + shown)
+        self._left[order] = 0
+
+    def fill(self, order: int, at: int, price: int, quantity: int) -> None:
+        """Trade part of an open order."""
+        self._left[order] -= quantity
+        self._note(tape.FILL, order, at, price, quantity, tape.MAKER)
+
+    def fill_all(self, order: int, at: int) -> None:
+        """Trade all that is left of an order, at its price."""
+        self.fill(order, at, self._price[order], self._left[order])
+
+    def trip(
+        self, at: int, instrument: int, quantity: int, ticks: int, *, hold_ns: int = 400_000_000
+    ) -> None:
+        """Buy and sell again ``ticks`` higher, each in one fill."""
+        price = self.mid(instrument, at)
+        opening = self.enter(at, instrument, tape.BUY, quantity, price=price)
+        self.fill(opening, at + hold_ns // 8, price, quantity)
+        higher = price + ticks * self.tick(instrument)
+        closing = self.enter(at + hold_ns // 2, instrument, tape.SELL, quantity, price=higher)
+        self.fill(closing, at + hold_ns, higher, quantity)
+
+    def cover(self, count: int, *, apart: bool = False) -> None:
+        """Trade ordinarily too: ``count`` round trips on other instruments; every other one loses.
+
+        ``apart`` keeps them clear of the moments of the behaviour, which ends here.
+        """
+        begin, end = self.span = self.reach()
+        for i, at in enumerate(self.moments(count, share=0.9, longest_s=24 * 3600)):
+            if apart and begin - _GUARD_NS <= at <= end + _GUARD_NS:
+                at = end + (1 + i) * _GUARD_NS  # noqa: PLW2901 - moved, not mistaken
+            instrument = self.listed[1 + i % (len(self.listed) - 1)]
+            ticks = int(self.rng.integers(1, 5)) * (-1) ** i
+            self.trip(at, instrument, self.lots(instrument), ticks, hold_ns=self.age(1.0, 8.0))
+
+    def reach(self) -> tuple[int, int]:
+        """Return first and last moment written so far, in session time."""
+        times = [event[2] for event in self._events]
+        return min(times), max(times)
+
+    def finish(self) -> tuple[Table, Table]:
+        """Return the script as columns, in wall-clock time; ``span`` is set and wall-clock too."""
+        begin, end = self.span or self.reach()
+        self.span = tuple(self.session.to_wall(np.array([begin, end])).tolist())
+        orders = np.array(self._orders, np.int64).reshape(-1, len(_ORDER_COLUMNS))
+        events = np.array(self._events, np.int64).reshape(-1, len(_EVENT_COLUMNS))
+        order_table = tape.order_table(
+            len(orders),
+            account=self.account,
+            extra=self.rng.choice(len(EXTRA_SHARES), len(orders), p=EXTRA_SHARES),
+            **dict(zip(_ORDER_COLUMNS, orders.T, strict=True)),
+        )
+        named = dict(zip(_EVENT_COLUMNS, events.T, strict=True))
+        kinds, subject, time_ns = named.pop("kind"), named.pop("subject"), named.pop("time_ns")
+        table = tape.event_table(0, subject, time_ns, unit=tape.NO_UNIT, **named)
+        table["kind"] = kinds
+        settled = tape.settle(self.session, table)
+        assert len(settled) == len(table), "a plant must fit into its session"
+        return order_table, settled
+
+    def _note(self, kind: int, order: int, at: int, price: int, quantity: int, code: int) -> None:
+        self._events.append((kind, order, at, price, quantity, code))
