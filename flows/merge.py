@@ -4,7 +4,6 @@ Rows are ordered by (highest event time so far in their lane, lane index, positi
 running maximum keeps every lane in its own order, which is given, while lanes meet by time.
 """
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -13,7 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from schemas.columns import ROW, Bytes, EventColumns, Rows
+from schemas.columns import ROW, Bytes, EventColumns
 
 ROWS_PER_BATCH: Final = 65_536
 LANES_MAX: Final = 2**15
@@ -28,7 +27,8 @@ class MergedBatch:
     Attributes
     ----------
     columns
-        ``raw`` holds the rows' lines and nothing else, each with a line feed.
+        ``raw`` holds the rows' lines and nothing else, in row order,
+        each with a line feed.
     lane_of_row
         Shape (n,) int16: the index of the lane each row came from.
     """
@@ -53,13 +53,17 @@ def merge_rows(
     assert len(lanes) <= LANES_MAX
     assert rows_per_batch > 0
     cursors = [_Cursor(index, batches) for index, batches in enumerate(lanes)]
-    waiting = _Parts()
+    output = _Output(rows_per_batch)
     while cursors := [cursor for cursor in cursors if cursor.fill()]:  # all need a row to compare
-        waiting.add(_take_ready(cursors))
-        while len(waiting) >= rows_per_batch:
-            yield waiting.take(rows_per_batch)
-    if len(waiting):
-        yield waiting.take(len(waiting))
+        turns = _turns(cursors)
+        while len(turns):
+            taken, turns = np.split(turns, [output.room])
+            output.put(cursors, taken)
+            if output.room == 0:
+                yield output.finish()
+                output = _Output(rows_per_batch, output.raw_used)
+    if output.count:
+        yield output.finish()
 
 
 class _Cursor:
@@ -91,107 +95,91 @@ class _Cursor:
             self._high = self.last_key if len(times) else self._high
         return True
 
-    def take(self, key: int, lane: int) -> "_Part":
-        """Take the rows up to (key, lane)."""
+    def keys_up_to(self, key: int, lane: int) -> NDArray[np.int64]:
+        """Return the keys of the rows not yet taken up to (key, lane)."""
         side: Literal["left", "right"] = "right" if self.lane <= lane else "left"
+        end = int(np.searchsorted(self._keys, key, side=side))
+        return self._keys[self._next : max(self._next, end)]
+
+    def take(self, count: int) -> EventColumns:
+        """Take the next rows."""
         first = self._next
-        self._next = max(first, int(np.searchsorted(self._keys, key, side=side)))
-        rows = self._columns.rows[first : self._next]
-        lanes = np.full(len(rows), self.lane, np.int16)
-        return _tight(_Part(rows, self._columns.raw, lanes, self._keys[first : self._next]))
+        self._next += count
+        return EventColumns(self._columns.rows[first : self._next], self._columns.raw)
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """Rows in order, with a ``raw`` of their own lines in some order."""
-
-    rows: Rows
-    raw: Bytes
-    lanes: NDArray[np.int16]
-    keys: NDArray[np.int64]
-
-    def slice(self, first: int, end: int) -> "_Part":
-        """Return some of the rows, over the same ``raw``."""
-        return _Part(self.rows[first:end], self.raw, self.lanes[first:end], self.keys[first:end])
-
-
-def _take_ready(cursors: list[_Cursor]) -> _Part:
-    """Take all rows that nothing still to come can precede; at least one lane's batch is used up.
+def _turns(cursors: list[_Cursor]) -> NDArray[np.intp]:
+    """Return whose row comes next, as indices into ``cursors``, as far as it can be told.
 
     A lane's coming rows are at or beyond (its last key, its index), so the smallest of these pairs
-    is a bound for all lanes.
+    bounds what can be told; at least one lane's batch is used up.
     """
     key, lane = min((cursor.last_key, cursor.lane) for cursor in cursors)
-    part = _join([cursor.take(key, lane) for cursor in cursors])
-    order = np.argsort(part.keys, kind="stable")  # joined by lane, so equal keys stay so
-    return _Part(part.rows[order], part.raw, part.lanes[order], part.keys[order])
+    keys = [cursor.keys_up_to(key, lane) for cursor in cursors]
+    owner = np.repeat(np.arange(len(cursors)), [len(one) for one in keys])
+    # Joined by lane, so a stable sort keeps equal keys by lane and position.
+    return owner[np.argsort(np.concatenate(keys), kind="stable")]
 
 
-def _join(parts: Sequence[_Part]) -> _Part:
-    rows = np.concatenate([np.zeros(0, ROW), *(part.rows for part in parts)])
-    sizes = np.array([len(part.raw) for part in parts], np.int64)
-    shifts = np.cumsum(sizes) - sizes
-    rows["line_start"] += np.repeat(shifts, [len(part.rows) for part in parts])
-    return _Part(
-        rows,
-        np.concatenate([part.raw for part in parts]),
-        np.concatenate([part.lanes for part in parts]),
-        np.concatenate([part.keys for part in parts]),
-    )
+class _Output:
+    """One batch being filled: every row and every line is copied into it once."""
 
+    def __init__(self, row_count: int, raw_size_guess: int = 0) -> None:
+        self.count = 0
+        self.raw_used = 0
+        self._rows = np.empty(row_count, ROW)
+        self._lanes = np.empty(row_count, np.int16)
+        self._raw = np.empty(raw_size_guess, np.uint8)
 
-class _Parts:
-    """Rows waiting to fill a batch."""
+    @property
+    def room(self) -> int:
+        return len(self._rows) - self.count
 
-    def __init__(self) -> None:
-        self._parts: deque[_Part] = deque()
-        self._first = 0  # rows of the first part that are gone
-        self._count = 0
+    def put(self, cursors: list[_Cursor], turns: NDArray[np.intp]) -> None:
+        """Take a row for each turn from the lane whose turn it is."""
+        places = [np.flatnonzero(turns == turn) for turn in range(len(cursors))]
+        taken = [cursor.take(len(at)) for cursor, at in zip(cursors, places, strict=True)]
+        length = np.empty(len(turns), np.int64)
+        for at, columns in zip(places, taken, strict=True):
+            length[at] = columns.rows["line_length"]
+        self._reserve(int(length.sum()) + len(length))
+        line_end = self.raw_used + np.cumsum(length + 1)
+        for cursor, at, columns in zip(cursors, places, taken, strict=True):
+            start = columns.rows["line_start"].astype(np.int64)
+            starts = line_end[at] - length[at] - 1
+            copy_lines(columns.raw, start, length[at], self._raw, starts)
+            self._rows[self.count + at] = columns.rows
+            self._rows["line_start"][self.count + at] = starts
+            self._lanes[self.count + at] = cursor.lane
+        self.count += len(turns)
+        self.raw_used = int(line_end[-1])
 
-    def __len__(self) -> int:
-        return self._count
+    def _reserve(self, size: int) -> None:
+        if self.raw_used + size > len(self._raw):
+            larger = np.empty(2 * (self.raw_used + size), np.uint8)
+            larger[: self.raw_used] = self._raw[: self.raw_used]
+            self._raw = larger
 
-    def add(self, part: _Part) -> None:
-        self._parts.append(part)
-        self._count += len(part.rows)
-
-    def take(self, count: int) -> MergedBatch:
-        """Return the first ``count`` rows; each row is copied once, however small the batches."""
-        self._count -= count
-        taken = []
-        while count:
-            part = self._parts[0]
-            end = min(len(part.rows), self._first + count)
-            taken.append(_tight(part.slice(self._first, end)))
-            count -= end - self._first
-            self._first = end
-            if end == len(part.rows):
-                self._parts.popleft()
-                self._first = 0
-        whole = _join(taken)
-        return MergedBatch(EventColumns(whole.rows, whole.raw), whole.lanes)
-
-
-def _tight(part: _Part) -> _Part:
-    """Return a copy whose ``raw`` is the rows' lines in order, each with a line feed."""
-    rows = part.rows.copy()
-    length = rows["line_length"].astype(np.int64)
-    lines = np.empty(int(length.sum()) + len(rows), np.uint8)
-    copy_lines(part.raw, rows["line_start"].astype(np.int64), length, lines)
-    rows["line_start"] = np.cumsum(length + 1) - length - 1
-    return _Part(rows, lines, part.lanes, part.keys)
+    def finish(self) -> MergedBatch:
+        """Return the batch."""
+        columns = EventColumns(self._rows[: self.count], self._raw[: self.raw_used])
+        return MergedBatch(columns, self._lanes[: self.count])
 
 
 @njit(cache=True)
-def copy_lines(raw: Bytes, start: NDArray[np.int64], length: NDArray[np.int64], out: Bytes) -> None:
-    """Write raw[start[i] : start[i] + length[i]] and a line feed for each i, one after another.
+def copy_lines(
+    raw: Bytes,
+    start: NDArray[np.int64],
+    length: NDArray[np.int64],
+    out: Bytes,
+    out_start: NDArray[np.int64],
+) -> None:
+    """Copy raw[start[i] : start[i] + length[i]] and a line feed to out[out_start[i] :] for each i.
 
-    ``start`` and ``length`` have shape (n,); ``out`` has shape (sum of length + n,).
+    ``start``, ``length`` and ``out_start`` have shape (n,).
     """
-    at = 0
     for index in range(len(start)):
-        for place in range(start[index], start[index] + length[index]):
-            out[at] = raw[place]
-            at += 1
-        out[at] = _LINE_FEED
-        at += 1
+        at = out_start[index]
+        end = at + length[index]
+        out[at:end] = raw[start[index] : start[index] + length[index]]
+        out[end] = _LINE_FEED

@@ -177,7 +177,7 @@ def torn_at(block: files.RawBlock, line_number: int) -> list[Rejected]:
     if block.torn is None:
         return []
     byte_offset = block.byte_offset + block.torn.byte_offset
-    return [replace(block.torn, stage="adapt", line_number=line_number, byte_offset=byte_offset)]
+    return [replace(block.torn, line_number=line_number, byte_offset=byte_offset)]
 
 
 def refuse_accounts(name: str, options: AdapterOptions) -> None:

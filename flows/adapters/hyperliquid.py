@@ -121,8 +121,11 @@ class _Piece:
             self._reject(record, offset, "a block with its list of events", str(error))
             return
         seen: Counter[str] = Counter()
-        for pair in pairs:
-            self._take_fill(bytes(pair), offset, seen)
+        end = 0
+        for pair in map(bytes, pairs):
+            start = record.index(pair, end)
+            end = start + len(pair)
+            self._take_fill(pair, offset + start, seen)
 
     def _take_fill(self, pair: bytes, offset: int, seen: Counter[str]) -> None:
         try:

@@ -121,6 +121,6 @@ def test_copy_lines_is_its_slices(text: bytes) -> None:
     bounds = [(0, len(text)), (len(text), 0), (len(text) // 2, len(text) // 3)]
     start = np.array([b[0] for b in bounds], np.int64)
     length = np.array([b[1] for b in bounds], np.int64)
-    out = np.zeros(int(length.sum()) + len(bounds), np.uint8)
-    copy_lines(raw, start, length, out)
-    assert bytes(out) == b"".join(text[s : s + n] + b"\n" for s, n in bounds)
+    out = np.zeros(int(length.sum()) + 2 * len(bounds), np.uint8)
+    copy_lines(raw, start, length, out, np.cumsum(length + 2) - length - 2)
+    assert bytes(out) == b"".join(text[s : s + n] + b"\n\0" for s, n in bounds)
