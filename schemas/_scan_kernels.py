@@ -32,6 +32,8 @@ KIND_KEY, KIND_SET = 0, 1
 TOKENS_MAX = 64  # fields of one line; more is no longer plain
 UNKNOWN_NAMES_MAX = 64  # different unknown fields of one block that are counted here
 NOT_PLAIN = -1
+CONTEXTS = 1_024  # a power of two
+CONTEXT_FACTOR = np.uint64(0x9E3779B97F4A7C15)
 ZERO = np.uint64(0)
 LOW32 = np.uint64(0xFFFFFFFF)
 TRUE_WORD = np.uint64(0x65757274)  # "true", first letter lowest
@@ -91,6 +93,9 @@ class Work(NamedTuple):
         Shape (ROW words, 2) int64: where the text hashed last for a column stands.
     memo_hash
         Shape (ROW words,) uint64: its hash.
+    guesses
+        Shape (CONTEXTS, 3) int64: start, length and number of the key, with the colon and the
+        white space around it, that last stood in each context; length 0 where none did.
     pending
         Shape (6, 2) int64: start and length by what is kept of a string.
     """
@@ -102,6 +107,7 @@ class Work(NamedTuple):
     unknown: NDArray[np.int64]
     memo: NDArray[np.int64]
     memo_hash: NDArray[np.uint64]
+    guesses: NDArray[np.int64]
     pending: NDArray[np.int64]
 
 
@@ -127,6 +133,7 @@ def make_work(key_count: int) -> Work:
         unknown=np.zeros((UNKNOWN_NAMES_MAX + 1, 2), np.int64),
         memo=np.full((words, 2), -1, np.int64),
         memo_hash=np.zeros(words, np.uint64),
+        guesses=np.zeros((CONTEXTS, 3), np.int64),
         pending=np.zeros((6, 2), np.int64),
     )
 
@@ -147,6 +154,44 @@ def _unknown_key(buffer: Bytes, start: int, length: int, work: Any, key_count: i
     unknown[count, 1] = length
     unknown[UNKNOWN_NAMES_MAX, 0] = count + 1
     return key_count + count
+
+
+@inlined
+def _read_key(buffer: Bytes, at: int, work: Any, tables: Any) -> Any:
+    """Read ``"key" :``; return (key, place of the value), key -1 if the line is not plain."""
+    at = skip_space(buffer, at)
+    if buffer[at] != 34:
+        return NOT_PLAIN, at
+    end = string_end(buffer, at + 1)
+    if end < 0:
+        return NOT_PLAIN, at
+    key_count = tables.spec_of.shape[1]
+    key = find_name(buffer, at + 1, end - at - 1, 0, tables)
+    if key < 0:
+        key = _unknown_key(buffer, at + 1, end - at - 1, work, key_count)
+    at = skip_space(buffer, end + 1)
+    if key < 0 or buffer[at] != 58:
+        return NOT_PLAIN, at
+    return key, skip_space(buffer, at + 1)
+
+
+@inlined
+def _guess_key(buffer: Bytes, at: int, context: int, work: Any, tables: Any) -> Any:
+    """Do what ``_read_key`` does, by comparing with the key that stood in this context before.
+
+    Feeds write their keys in the same order, line after line, so the next key is mostly known
+    from the ones before it, and comparing the bytes is all there is to do.
+    """
+    guesses = work.guesses
+    length = guesses[context, 1]
+    if length > 0 and same_text(buffer, at, buffer, guesses[context, 0], length):
+        return guesses[context, 2], skip_space(buffer, at + length)
+    key, value = _read_key(buffer, at, work, tables)
+    if key >= 0:
+        guesses[context, 0] = at
+        guesses[context, 1] = value - at
+        guesses[context, 2] = key
+    return key, value
 
 
 @inlined
@@ -180,26 +225,13 @@ def _read_value(buffer: Bytes, at: int, work: Any, index: int) -> int:
 
 
 @inlined
-def _read_key(buffer: Bytes, at: int, line: int, work: Any, tables: Any) -> Any:
-    """Read ``"key" :``; return (key, place of the value), key -1 if the line is not plain."""
-    if buffer[at] != 34:
-        return NOT_PLAIN, at
-    end = string_end(buffer, at + 1)
-    if end < 0:
-        return NOT_PLAIN, at
-    key_count = tables.spec_of.shape[1]
-    key = find_name(buffer, at + 1, end - at - 1, 0, tables)
-    if key < 0:
-        key = _unknown_key(buffer, at + 1, end - at - 1, work, key_count)
-        if key < 0:
-            return NOT_PLAIN, at
-    if work.stamps[key] == line:
-        return NOT_PLAIN, at
-    work.stamps[key] = line
-    at = skip_space(buffer, end + 1)
-    if buffer[at] != 58:
-        return NOT_PLAIN, at
-    return key, skip_space(buffer, at + 1)
+def _next_context(buffer: Bytes, context: int, key: int, value: int) -> int:
+    """Mix a key, and the value of ``kind``, into what the next key is guessed from."""
+    context = context * 31 + key + 1
+    if key == KIND_KEY:
+        word = load_u64(buffer, value + 1)  # "order.ca", "order.ne": enough to tell them apart
+        context += np.int64((word * CONTEXT_FACTOR) >> np.uint64(48))
+    return context & (CONTEXTS - 1)
 
 
 @inlined
@@ -209,16 +241,19 @@ def _read_tokens(buffer: Bytes, at: int, line: int, work: Any, tables: Any) -> A
     The place is -1 if the line is not plain.
     """
     kind_index = -1
+    context = np.int64(0)
     at = skip_space(buffer, at)
     if buffer[at] != 123:
         return NOT_PLAIN, 0, kind_index
     for index in range(TOKENS_MAX):
-        key, at = _read_key(buffer, skip_space(buffer, at + 1), line, work, tables)
-        if key < 0:
+        key, at = _guess_key(buffer, at + 1, context, work, tables)
+        if key < 0 or work.stamps[key] == line:
             break
+        work.stamps[key] = line
+        work.tokens[index, 0] = key
         if key == KIND_KEY:
             kind_index = index
-        work.tokens[index, 0] = key
+        context = _next_context(buffer, context, key, at)
         at = _read_value(buffer, at, work, index)
         if at < 0:
             break
@@ -391,7 +426,7 @@ def _lacks_price(kind: int, tables: Any, place: Any) -> bool:
     return (tables.limits[1] >> np.int64(rows.codes[row, ORDER_TYPE_OFFSET])) & 1 == 0
 
 
-@kernel
+@inlined
 def _count_foreign(count: int, kind: int, work: Any, tables: Any) -> None:
     """Count the fields of an accepted line that its kind does not know."""
     key_count = tables.spec_of.shape[1]
@@ -477,7 +512,8 @@ def scan_lines(
         Rows, odd rows, and the place of the next line.
     """
     at, size, line = span
-    count = odd_count = 0
+    count = np.int64(0)  # a bare 0 would have everything below compiled twice
+    odd_count = np.int64(0)
     while at < size and count < len(rows.ints):
         end = _scan_line(buffer, (at, size), line, work, tables, (rows, count), keys)
         if end < 0:

@@ -67,7 +67,7 @@ def line_end(buffer: Bytes, start: int, size: int) -> int:
 @inlined
 def skip_space(buffer: Bytes, at: int) -> int:
     """Return the first place from ``at`` on that is no space, tab or carriage return."""
-    while buffer[at] == 32 or buffer[at] == 9 or buffer[at] == 13:
+    while buffer[at] <= 32 and (buffer[at] == 32 or buffer[at] == 9 or buffer[at] == 13):
         at += 1
     return at
 

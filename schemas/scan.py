@@ -4,10 +4,9 @@ Plain lines are read by kernels; every other line goes alone to ``schemas.refere
 it or names the reason. Both give the same row for the same event.
 """
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from schemas import _scan_kernels, referee, wire
 from schemas.columns import (
@@ -23,11 +22,26 @@ from schemas.columns import (
 from schemas.hashing import LOAD_PADDING, hash_bytes
 
 STAGE: Final = "scan"
-_LINE_SIZE_GUESS: Final = 96  # shorter than most lines, so that one allocation is mostly enough
+UNKNOWN_NAMES_MAX: Final = 1_024  # different names counted apart in one block
+OTHER_NAMES: Final = "(other)"
+_LINE_SIZE_GUESS: Final = 200  # room for rows is made by it; wrong only costs another round
+_LINE_SIZE_MIN: Final = 16
+_SPARE_SHARE: Final = 16
+_ROWS_SPARE: Final = 16
+_TAIL_STEP: Final = 4_096
+_LINE_FEED: Final = 10
+
+
+class _Segment(NamedTuple):
+    """What one run over a part of the block gave."""
+
+    rows: Rows
+    odd: list[int]
+    unknown: list[tuple[str, int]]
 
 
 class Scanner:
-    """Turns blocks of lines into rows. Keeps nothing from one block to the next.
+    """Turns blocks of lines into rows. No block's result depends on another's.
 
     Parameters
     ----------
@@ -44,6 +58,7 @@ class Scanner:
         self._tables = wire.build_tables(anonymous=anonymous)
         tenant_hash = hash_bytes(tenant.encode(), 0, key)[0] if tenant is not None else 0
         self._judge_key = referee.RowKey(key, tenant_hash)
+        self._line_size = _LINE_SIZE_GUESS  # of the last block; only a guess for the next
         self._keys = (key.as_array(), np.uint64(tenant_hash))
 
     def scan(self, raw: Bytes | bytes) -> Scanned:
@@ -53,58 +68,56 @@ class Scanner:
         ----------
         raw
             Lines separated by line feeds; the last one may lack its own. A carriage return
-            before a line feed is white space.
+            before a line feed is white space. A writable array is read in place and becomes the
+            columns' ``raw``: leave it alone afterwards. Anything else is copied.
 
         Returns
         -------
         Scanned
             A row for every accepted line and a ``Rejected`` for every other, in line order.
         """
-        buffer = _pad(raw)
-        size = len(buffer) - LOAD_PADDING
-        work = _scan_kernels.make_work(len(wire.KEYS))
-        rows, odd = self._run_kernel(buffer, size, work)
-        scanned = Scanned(EventColumns(rows, buffer[:size]), [], len(rows))
-        _count_unknown(scanned.unknown_fields, work, buffer)
-        if len(odd):
-            self._judge_odd(scanned, odd)
-        ints = _scan_kernels.view_rows(scanned.columns.rows).ints
-        _scan_kernels.fill_high_before(ints)
+        block = _own(raw)
+        cut = _padded_size(block)
+        first = self._scan_segment(block, cut, 0)
+        last = self._scan_segment(_pad(block[cut:]), len(block) - cut, len(first.rows))
+        last.rows["line_start"] += cut
+        rows = np.concatenate([first.rows, last.rows]) if len(last.rows) else first.rows
+        scanned = Scanned(EventColumns(rows, block), [], len(rows))
+        for name, count in (*first.unknown, *last.unknown):
+            _count_name(scanned.unknown_fields, name, count)
+        self._judge_odd(scanned, [*first.odd, *last.odd])
+        _scan_kernels.fill_high_before(_scan_kernels.view_rows(scanned.columns.rows).ints)
         return scanned
 
-    def _run_kernel(self, buffer: Bytes, size: int, work: Any) -> tuple[Rows, NDArray[np.int64]]:
-        """Scan the whole block, making room for rows as needed."""
+    def _scan_segment(self, buffer: Bytes, size: int, line_count: int) -> "_Segment":
+        """Scan ``buffer[:size]``, behind which padding stands, making room for rows as needed."""
+        work = _scan_kernels.make_work(len(wire.KEYS))
         parts: list[Rows] = []
-        odd_parts: list[NDArray[np.int64]] = []
-        at = line_count = 0
+        odd_lines: list[int] = []
+        at = 0
         while at < size:
-            rows = np.zeros((size - at) // _LINE_SIZE_GUESS + 16, ROW)
+            rows = np.zeros((size - at) // self._line_size + _ROWS_SPARE, ROW)
             odd = np.empty(len(rows), np.int64)
+            views = _scan_kernels.view_rows(rows)
+            span = (at, size, line_count)
             with np.errstate(over="ignore"):  # words wrap around; only uncompiled kernels warn
-                count, odd_count, at = _scan_kernels.scan_lines(
-                    buffer,
-                    (at, size, line_count),
-                    _scan_kernels.view_rows(rows),
-                    odd,
-                    work,
-                    self._tables,
-                    self._keys,
+                count, odd_count, end = _scan_kernels.scan_lines(
+                    buffer, span, views, odd, work, self._tables, self._keys
                 )
+            odd_lines.extend((odd[:odd_count] + line_count).tolist())
             parts.append(rows[:count])
-            odd_parts.append(odd[:odd_count] + line_count)
             line_count += count
-        if len(parts) == 1:
-            return parts[0], odd_parts[0]
-        return (
-            np.concatenate([np.zeros(0, ROW), *parts]),
-            np.concatenate([np.zeros(0, np.int64), *odd_parts]),
-        )
+            mean = (end - at) // count
+            self._line_size = max(_LINE_SIZE_MIN, mean - mean // _SPARE_SHARE)
+            at = end
+        joined = parts[0] if len(parts) == 1 else np.concatenate([np.zeros(0, ROW), *parts])
+        return _Segment(joined, odd_lines, _name_unknown(work, buffer))
 
-    def _judge_odd(self, scanned: Scanned, odd: NDArray[np.int64]) -> None:
+    def _judge_odd(self, scanned: Scanned, odd: list[int]) -> None:
         """Let the referee decide the lines the kernel left."""
         rows = scanned.columns.rows
         kept = np.ones(len(rows), np.bool_)
-        for row_index in odd.tolist():
+        for row_index in odd:
             line = scanned.columns.line(row_index)
             verdict = referee.judge_row(line, self._judge_key, anonymous=self._anonymous)
             if isinstance(verdict, referee.Verdict):
@@ -122,10 +135,6 @@ class Scanner:
             scanned.columns = EventColumns(rows[kept], scanned.columns.raw)
 
 
-UNKNOWN_NAMES_MAX: Final = 1_024
-OTHER_NAMES: Final = "(other)"
-
-
 def _count_name(counts: dict[str, int], name: str, count: int) -> None:
     """Count an unknown field; a sender who invents names without end fills one last bucket."""
     if name not in counts and len(counts) >= UNKNOWN_NAMES_MAX:
@@ -133,24 +142,41 @@ def _count_name(counts: dict[str, int], name: str, count: int) -> None:
     counts[name] = counts.get(name, 0) + count
 
 
-def _count_unknown(counts: dict[str, int], work: Any, buffer: Bytes) -> None:
-    """Name what the kernel counted."""
+def _name_unknown(work: Any, buffer: Bytes) -> list[tuple[str, int]]:
+    """Name and count what the kernel counted."""
+    named = []
     for index in np.flatnonzero(work.counts).tolist():
         if index < len(wire.KEYS):
             name = wire.KEYS[index]
         else:
             start, length = work.unknown[index - len(wire.KEYS)].tolist()
             name = bytes(buffer[start : start + length]).decode("ascii")
-        _count_name(counts, name, int(work.counts[index]))
+        named.append((name, int(work.counts[index])))
+    return named
 
 
-def _pad(raw: Bytes | bytes) -> Bytes:
-    """Copy the block behind which ``LOAD_PADDING`` zero bytes stand."""
-    size = len(raw)
-    buffer = np.empty(size + LOAD_PADDING, np.uint8)
-    buffer[:size] = np.frombuffer(raw, np.uint8) if isinstance(raw, bytes) else raw
-    buffer[size:] = 0
-    return buffer
+def _own(raw: Bytes | bytes) -> Bytes:
+    """Return the block as a writable array: numba compiles anew for read-only ones."""
+    if isinstance(raw, np.ndarray) and raw.flags.writeable and raw.flags.c_contiguous:
+        return raw
+    return np.frombuffer(bytearray(raw), np.uint8)
+
+
+def _padded_size(block: Bytes) -> int:
+    """Return the size of those whole lines behind which ``LOAD_PADDING`` bytes stand."""
+    end = len(block) - LOAD_PADDING
+    while end > 0:
+        start = max(0, end - _TAIL_STEP)
+        line_feeds = np.flatnonzero(block[start:end] == _LINE_FEED)
+        if len(line_feeds):
+            return start + int(line_feeds[-1]) + 1
+        end = start
+    return 0
+
+
+def _pad(tail: Bytes) -> Bytes:
+    """Copy the block's last lines and put ``LOAD_PADDING`` zero bytes behind them."""
+    return np.concatenate([tail, np.zeros(LOAD_PADDING, np.uint8)])
 
 
 def _reject(verdict: "referee.Verdict", line: bytes, line_number: int, start: int) -> Rejected:
