@@ -30,6 +30,10 @@ ZERO = np.uint64(0)
 TEN = np.uint64(10)
 EIGHT_DIGITS = np.uint64(100_000_000)
 NAME_LENGTH_MAX = 32
+WORD = 8
+DIGITS_MAX = 19  # of the largest int64
+TAB, RETURN, SPACE, QUOTE, PLUS, MINUS, POINT, DIGIT_0 = 9, 13, 32, 34, 43, 45, 46, 48
+CAPITAL_E, LETTER_E = 69, 101
 
 
 @inlined
@@ -48,7 +52,7 @@ def string_end(buffer: Bytes, start: int) -> int:
         found &= HIGHS
         if found != ZERO:
             end = start + low_byte_index(found)
-            return end if buffer[end] == 34 else -1
+            return end if buffer[end] == QUOTE else -1
         start += 8
 
 
@@ -67,7 +71,9 @@ def line_end(buffer: Bytes, start: int, size: int) -> int:
 @inlined
 def skip_space(buffer: Bytes, at: int) -> int:
     """Return the first place from ``at`` on that is no space, tab or carriage return."""
-    while buffer[at] <= 32 and (buffer[at] == 32 or buffer[at] == 9 or buffer[at] == 13):
+    while buffer[at] <= SPACE and (
+        buffer[at] == SPACE or buffer[at] == TAB or buffer[at] == RETURN
+    ):
         at += 1
     return at
 
@@ -99,7 +105,7 @@ def _digits(buffer: Bytes, at: int, value: Any) -> Any:
 def _skip_exponent(buffer: Bytes, at: int) -> int:
     """Return the place behind the exponent at ``at``, or -1 if it has no digits."""
     at += 1
-    if buffer[at] == 43 or buffer[at] == 45:
+    if buffer[at] == PLUS or buffer[at] == MINUS:
         at += 1
     end, _ = _digits(buffer, at, ZERO)
     return end if end > at else -1
@@ -116,23 +122,23 @@ def lex_number(buffer: Bytes, at: int) -> Any:
         many of them stand behind the point (-1: no point, -2: right JSON, but with an exponent
         or more digits than an int64 holds).
     """
-    minus = 1 if buffer[at] == 45 else 0
+    minus = 1 if buffer[at] == MINUS else 0
     start = at + minus
     at, value = _digits(buffer, start, ZERO)
-    if at == start or (buffer[start] == 48 and at > start + 1):
+    if at == start or (buffer[start] == DIGIT_0 and at > start + 1):
         return -1, minus, ZERO, -1
     decimals = -1
     count = at - start
-    if buffer[at] == 46:
+    if buffer[at] == POINT:
         point = at
         at, value = _digits(buffer, point + 1, value)
         decimals = at - point - 1
         count += decimals
         if decimals == 0:
             return -1, minus, ZERO, -1
-    if count > 19 or value >> np.uint64(63) != ZERO:
+    if count > DIGITS_MAX or value >> np.uint64(63) != ZERO:
         decimals = -2
-    if buffer[at] == 101 or buffer[at] == 69:
+    if buffer[at] == LETTER_E or buffer[at] == CAPITAL_E:
         at = _skip_exponent(buffer, at)
         decimals = -2
     return at, minus, value, decimals
@@ -142,7 +148,7 @@ def lex_number(buffer: Bytes, at: int) -> Any:
 def words_of(buffer: Bytes, start: int, length: int) -> Any:
     """Return the first and the last 8 bytes of a text; below 8 bytes, the text twice."""
     first = load_u64(buffer, start)
-    if length >= 8:
+    if length >= WORD:
         return first, load_u64(buffer, start + length - 8)
     if length == 0:
         return ZERO, ZERO
@@ -151,7 +157,7 @@ def words_of(buffer: Bytes, start: int, length: int) -> Any:
 
 
 @inlined
-def same_text(one: Bytes, one_start: int, two: Bytes, two_start: int, length: int) -> bool:
+def same_text(one: Bytes, one_start: int, two: Bytes, two_start: Any, length: int) -> Any:
     """Compare two texts of equal length."""
     at = 0
     while at + 8 <= length:
@@ -165,7 +171,7 @@ def same_text(one: Bytes, one_start: int, two: Bytes, two_start: int, length: in
 
 
 @inlined
-def find_name(buffer: Bytes, start: int, length: int, name_set: int, tables: Any) -> int:
+def find_name(buffer: Bytes, start: int, length: int, name_set: int, tables: Any) -> Any:
     """Return the code of a name in a set of names, or -1."""
     if length > NAME_LENGTH_MAX:
         return -1
@@ -183,6 +189,6 @@ def find_name(buffer: Bytes, start: int, length: int, name_set: int, tables: Any
     if names[index, 0] != first or names[index, 1] != last or names[index, 2] != meta:
         return -1
     place = np.int64(names[index, 4])
-    if length > 16 and not same_text(buffer, start, tables.name_text, place, length):
+    if length > 2 * WORD and not same_text(buffer, start, tables.name_text, place, length):
         return -1
     return np.int64(names[index, 3])

@@ -13,7 +13,7 @@ Aumasson, Bernstein (2012), "SipHash: a fast short-input PRF", INDOCRYPT 2012.
 from typing import Any, Final
 
 import numpy as np
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.extending import intrinsic, overload
 
@@ -84,7 +84,7 @@ def load_u64(array: Bytes, offset: int) -> np.uint64:
 
 @overload(load_u64)
 def _load_u64_overload(array, offset):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, ARG001 numba compares bare signatures
-    return lambda array, offset: _load_u64_at(array, np.int64(offset))
+    return lambda array, offset: _load_u64_at(array, np.int64(offset))  # type: ignore[call-arg]
 
 
 def low_byte_index(mask: np.uint64) -> int:
@@ -95,7 +95,7 @@ def low_byte_index(mask: np.uint64) -> int:
 
 @overload(low_byte_index)
 def _low_byte_index_overload(mask):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, ARG001 numba compares bare signatures
-    return lambda mask: _trailing_zeros(np.uint64(mask)) >> 3
+    return lambda mask: _trailing_zeros(np.uint64(mask)) >> 3  # type: ignore[call-arg]
 
 
 @inlined

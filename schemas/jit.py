@@ -7,9 +7,20 @@ also puts a small kernel's code into its callers, so that arrays are never passe
 Without compilation (``NUMBA_DISABLE_JIT=1``) both leave the plain function.
 """
 
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, TypeVar, cast
 
 from numba import njit
 
-kernel: Final[Any] = njit(cache=True, nogil=True, _nrt=False)
-inlined: Final[Any] = njit(cache=True, nogil=True, _nrt=False, forceinline=True)
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+_OPTIONS: Final[dict[str, Any]] = {"cache": True, "nogil": True, "_nrt": False}
+
+
+def kernel(function: _Function) -> _Function:
+    """Compile a kernel that allocates nothing."""
+    return cast("_Function", njit(**_OPTIONS)(function))
+
+
+def inlined(function: _Function) -> _Function:
+    """Compile a small kernel of the same sort into whatever calls it."""
+    return cast("_Function", njit(**_OPTIONS, forceinline=True)(function))

@@ -60,7 +60,7 @@ def parse_e8(text: bytes) -> int:
         raise MoneyError("money_out_of_range")
     if power < 0:
         raise MoneyError("too_many_decimals")
-    value = int(significant) * 10**power
+    value: int = int(significant) * 10**power
     if value > MONEY_MAX * E8:
         raise MoneyError("money_out_of_range")
     return -value if sign == b"-" else value

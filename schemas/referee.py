@@ -9,11 +9,11 @@ import difflib
 import re
 from collections.abc import Callable, Iterable
 from functools import cache
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 import msgspec
-import msgspec.inspect as inspect
 import numpy as np
+from msgspec import inspect
 
 from schemas import columns, events, wire
 from schemas.columns import ROW, HashKey
@@ -24,7 +24,7 @@ from schemas.strict_json import Fault, Number, describe, parse_object, shorten
 
 Check: TypeAlias = Callable[[Any], None]
 
-_DECODER: Final = msgspec.json.Decoder(events.AnyEvent)
+_DECODER: Final[msgspec.json.Decoder[Event]] = msgspec.json.Decoder(cast("Any", events.AnyEvent))
 _INTEGER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)\Z")
 _INTEGER_LENGTH_MAX: Final = 20  # no int64 has more characters
 _EVENT_TYPE_OF: Final = dict(zip(events.KINDS, events.EVENT_TYPES, strict=True))
@@ -107,15 +107,15 @@ def decode(line: bytes) -> Event:
         # Absent lists spelled as null, which only the referee takes.
         event = judge(line, anonymous=True)
         if isinstance(event, Verdict):
-            raise ValueError(f"expected {event.expected}, got {event.got}") from None
+            message = f"expected {event.expected}, got {event.got}"
+            raise ValueError(message) from None  # noqa: TRY004 the text is at fault, no type
         return event
 
 
 def _decide(line: bytes, *, anonymous: bool) -> tuple[Event, tuple[str, ...]] | Verdict:
     """Do the work of ``judge``, keeping the unknown fields' names."""
     try:
-        if len(line) > wire.LINE_SIZE_MAX:
-            raise Fault("line_too_long", "at most 1 MiB a line", f"{len(line):,} bytes")
+        _check_size(line)
         tree = parse_object(line)
         kind = _check_kind(tree)
         _check_fields(tree, _plan(kind, anonymous=anonymous))
@@ -125,6 +125,11 @@ def _decide(line: bytes, *, anonymous: bool) -> tuple[Event, tuple[str, ...]] | 
     known = {field.name for field in wire.FIELDS[kind]}
     unknown = tuple(name for name in tree if name not in known)
     return _to_event(line, tree), unknown
+
+
+def _check_size(line: bytes) -> None:
+    if len(line) > wire.LINE_SIZE_MAX:
+        raise Fault("line_too_long", "at most 1 MiB a line", f"{len(line):,} bytes")
 
 
 def _to_event(line: bytes, tree: dict[str, Any]) -> Event:
@@ -207,20 +212,17 @@ def _check_fields(tree: dict[str, Any], plans: tuple[_Plan, ...], path: str = "$
     """Check an object's fields; null is absent."""
     for plan in plans:
         value = tree.get(plan.name)
-        try:
-            if value is not None:
-                plan.check(value)
-            elif plan.needed:
-                got = "null" if plan.name in tree else "nothing"
-                raise Fault("missing_field", "a value", got)
-        except Fault as fault:
-            fault.path = f"{path}.{plan.name}{fault.path}"
-            raise
+        here = f"{path}.{plan.name}"
+        if value is not None:
+            _check_inside(plan.check, value, here)
+        elif plan.needed:
+            got = "null" if plan.name in tree else "nothing"
+            raise Fault("missing_field", "a value", got, here)
 
 
 def _check_of(field_type: Any) -> Check:
     """Return the check for one inspected type."""
-    inner = wire.plain_type(field_type)
+    inner: Any = wire.plain_type(field_type)
     if wire.is_money(inner):
         return _check_money
     match inner:
@@ -232,6 +234,12 @@ def _check_of(field_type: Any) -> Check:
             return _check_boolean
         case inspect.LiteralType():
             return _choice_check(inner.values)
+    return _container_check(inner)
+
+
+def _container_check(inner: Any) -> Check:
+    """Return the check for a list, a dict or a struct."""
+    match inner:
         case inspect.ListType():
             return _list_check(_check_of(inner.item_type))
         case inspect.DictType():
@@ -279,7 +287,7 @@ def _check_boolean(value: Any) -> None:
         raise Fault("wrong_type", "true or false", describe(value))
 
 
-def _choice_check(choices: tuple[str, ...]) -> Check:
+def _choice_check(choices: tuple[Any, ...]) -> Check:
     _, ordered = wire.codes_of(choices)
     allowed = frozenset(choices)
 
@@ -371,7 +379,7 @@ def row_of(event: Event, row_key: RowKey) -> np.void:
         Of dtype ``ROW``; place, length and number of the line are zero.
     """
     kind = str(event.__struct_config__.tag)
-    row = np.zeros(1, ROW)[0]
+    row: np.void = np.zeros(1, ROW)[0]
     row["kind"] = columns.KIND[kind]
     for field in wire.FIELDS[kind][1:]:
         value = getattr(event, field.name)

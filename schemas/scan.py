@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from schemas import _scan_kernels, referee, wire
+from schemas import _scan_fields, _scan_kernels, referee, wire
 from schemas.columns import (
     RAW_SIZE_MAX,
     ROW,
@@ -86,19 +86,19 @@ class Scanner:
         for name, count in (*first.unknown, *last.unknown):
             _count_name(scanned.unknown_fields, name, count)
         self._judge_odd(scanned, [*first.odd, *last.odd])
-        _scan_kernels.fill_high_before(_scan_kernels.view_rows(scanned.columns.rows).ints)
+        _scan_kernels.fill_high_before(_scan_fields.view_rows(scanned.columns.rows).ints)
         return scanned
 
     def _scan_segment(self, buffer: Bytes, size: int, line_count: int) -> "_Segment":
         """Scan ``buffer[:size]``, behind which padding stands, making room for rows as needed."""
-        work = _scan_kernels.make_work(len(wire.KEYS))
+        work = _scan_fields.make_work(len(wire.KEYS))
         parts: list[Rows] = []
         odd_lines: list[int] = []
         at = 0
         while at < size:
             rows = np.zeros((size - at) // self._line_size + _ROWS_SPARE, ROW)
             odd = np.empty(len(rows), np.int64)
-            views = _scan_kernels.view_rows(rows)
+            views = _scan_fields.view_rows(rows)
             span = (at, size, line_count)
             with np.errstate(over="ignore"):  # words wrap around; only uncompiled kernels warn
                 count, odd_count, end = _scan_kernels.scan_lines(

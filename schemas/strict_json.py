@@ -260,11 +260,11 @@ class _Walker:
             raise Fault("bad_escape", "an escape JSON knows", shorten(rest[:6]), path)
         spelled = match.group()
         self._at = match.end()
-        code = int(spelled[2:], 16) if spelled.startswith("\\u") else -1
+        code = int(spelled.removeprefix("\\u"), 16) if spelled.startswith("\\u") else -1
         if code in _HIGH_SURROGATES:
             low = _ESCAPE.match(self._text, self._at)
             second = low.group() if low else ""
-            if second.startswith("\\u") and int(second[2:], 16) in _LOW_SURROGATES:
+            if second.startswith("\\u") and int(second.removeprefix("\\u"), 16) in _LOW_SURROGATES:
                 self._at += len(second)
                 return str(json.loads(f'"{spelled}{second}"'))
         if code in _HIGH_SURROGATES or code in _LOW_SURROGATES:

@@ -7,8 +7,8 @@ the three rules no struct can say.
 
 from typing import Any, Final, NamedTuple
 
-import msgspec.inspect as inspect
 import numpy as np
+from msgspec import inspect
 from numpy.typing import NDArray
 
 from schemas import columns, events
@@ -161,7 +161,7 @@ def plain_type(field_type: Any) -> Any:
 
 def is_money(field_type: Any) -> bool:
     """Say whether a field holds money or quantity."""
-    extra = getattr(field_type, "extra", None)
+    extra: Any = getattr(field_type, "extra", None)
     return bool(extra) and extra.get("wire") == "money"
 
 
@@ -177,7 +177,7 @@ def limits_of(field_type: Any) -> tuple[int, int]:
     return low, high
 
 
-def codes_of(choices: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+def codes_of(choices: tuple[Any, ...]) -> tuple[str, tuple[str, ...]]:
     """Return the column whose codes these choices are, and the choices in code order."""
     for column, codes in CODES_OF_COLUMN.items():
         if set(codes[1:]) == set(choices):
@@ -187,14 +187,13 @@ def codes_of(choices: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
 
 def _describe_field(kind: str, field: Any) -> Field:
     """Turn one inspected field into a ``Field``."""
-    name, inner = field.encode_name, plain_type(field.type)
+    name: str = field.encode_name
+    inner: Any = plain_type(field.type)
     column = COLUMN_OF.get(name, "")
     make = Field(name, COMPLEX, bool(field.required), "", 0, 0, (), positive=False)._replace
     match inner:
-        case inspect.StrType(max_length=int()):
-            return make(
-                value_type=STRING, column=column, low=inner.min_length, high=inner.max_length
-            )
+        case inspect.StrType(min_length=int(low), max_length=int(high)):
+            return make(value_type=STRING, column=column, low=low, high=high)
         case inspect.IntType():
             low, high = limits_of(inner)
             return make(value_type=INTEGER, column=column, low=low, high=high)
