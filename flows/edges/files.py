@@ -160,7 +160,7 @@ class FileBlocks:
         buffer = self._bytes.read_at(base, max(0, end - base))
         first = 0
         if start > self._text_start:
-            first = buffer.find(_LINE_FEED, 0, max(0, len(buffer) - 1)) + 1
+            first = buffer.find(_LINE_FEED) + 1
             if first == 0:
                 return start, np.zeros(0, np.uint8)
         self._finish_last_line(buffer, first, base)

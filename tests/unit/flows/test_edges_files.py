@@ -159,6 +159,14 @@ def test_truncated_gzip_keeps_the_good_lines_and_says_so(tmp_path: Path) -> None
     assert all(b.torn is None for b in blocks[:-1])
 
 
+def test_truncated_gzip_loses_nothing_that_was_packed_tightly(tmp_path: Path) -> None:
+    text = (b"0" * 1023 + b"\n") * 3000
+    path = written(tmp_path, gzip.compress(text)[:-8])
+    blocks = read_all(path, 10**7)
+    assert bytes(blocks[0].raw) == text
+    assert blocks[0].torn is not None
+
+
 def test_damaged_gzip_gives_every_byte_before_the_damage(tmp_path: Path) -> None:
     stored = gzip.compress(TEXT, compresslevel=0)
     damaged = stored[:-8] + bytes(8)  # the check sum and the size
