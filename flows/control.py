@@ -20,6 +20,7 @@ ControlKind: TypeAlias = Literal[
     "config",
     "notice.answered",
     "silence",
+    "hold",
     "disposition",
     "grant",
     "calendar",

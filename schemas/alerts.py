@@ -49,6 +49,7 @@ class Finding(Struct, frozen=True, kw_only=True):
     event_time_ns: int
     onset_ns: int
     trading_day: str
+    day_end_ns: int
     severity: Severity
     why: str
     evidence: dict[str, Any]

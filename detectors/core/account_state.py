@@ -1,0 +1,247 @@
+"""What one shard remembers of its accounts: accounts, orders, contracts, instruments, duplicates.
+
+One row an account, an open order, an account x instrument and an instrument, in chained tables;
+duplicates in two sets of 128-bit keys that rotate with the lane's own time.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.core.duplicates import (
+    SEEN_CAPACITY_MIN,
+    SEEN_COUNT,
+    SEEN_CURRENT,
+    WINDOW_NONE,
+    held,
+    refill,
+)
+from detectors.core.tables import Table
+
+_KEYS: Final = [("key_1", "<u8"), ("key_2", "<u8"), ("next", "<i4")]
+
+ACCOUNT: Final = np.dtype(
+    [
+        *_KEYS,
+        ("registrations", "<i4"),  # index + 1 of its first registration; 0 for none
+        ("flags", "u1"),
+        ("claimed", "u1"),
+        ("padding", "u1", (6,)),
+    ]
+)
+SENDS_TRIPS: Final = 1  # the sender counts round trips itself: ours are not built
+
+ORDER: Final = np.dtype(
+    [
+        *_KEYS,
+        ("contract", "<i4"),
+        ("quantity_e8", "<i8"),
+        ("remaining_e8", "<i8"),
+        ("entered_ns", "<i8"),
+        ("filled_ns", "<i8"),  # of the latest fill; 0 for none
+        ("pnl_e8", "<i8"),  # of its closing fills so far
+        ("day", "<i4"),
+        ("side", "u1"),
+        ("time_in_force", "u1"),
+        ("state", "u1"),
+        ("what", "u1"),  # SIMULATED_ORDER
+    ]
+)
+ORDER_CANCELED: Final = 1  # the customer has cancelled of it
+ORDER_CLOSING: Final = 2  # it has had a closing fill
+ORDER_DONE: Final = 4  # nothing is left of it
+ORDER_UNSEEN: Final = 8  # only its fills are known
+SIMULATED_ORDER: Final = 1
+
+CONTRACT: Final = np.dtype(
+    [
+        *_KEYS,
+        ("instrument", "<i4"),  # row of the instrument table
+        ("position_e8", "<i8"),
+        ("cash_high", "<i8"),  # of the open round trip, 10^-16 units
+        ("cash_low", "<u8"),
+        ("given_pnl_e8", "<i8"),  # realized profit that the sender gave, of the open round trip
+        ("opened_ns", "<i8"),
+        ("account", "<i4"),
+        ("reductions_without_pnl", "<i4"),
+    ]
+)
+
+INSTRUMENT: Final = np.dtype(
+    [
+        *_KEYS,
+        ("calendar", "<i4"),
+        ("rules", "<u8"),
+    ]
+)
+
+REGISTRATION: Final = np.dtype(
+    [
+        ("instrument_1", "<u8"),  # 0: every instrument
+        ("valid_from_ns", "<i8"),
+        ("valid_until_ns", "<i8"),
+        ("next", "<i4"),  # index + 1; 0 ends the account's list
+        ("kind", "u1"),
+        ("padding", "u1", (3,)),
+    ]
+)
+
+# ``totals``: counts since the beginning, part of the state.
+TOTAL_NAMES: Final = (
+    "events",
+    "late",
+    "duplicates",
+    "unknown_orders",
+    "repeated_orders",
+    "forced_rotations",
+    "without_account",
+    "unseen_positions",
+)
+EVENTS, LATE, DUPLICATES, UNKNOWN_ORDERS, REPEATED, FORCED, WITHOUT_ACCOUNT, UNSEEN = range(
+    len(TOTAL_NAMES)
+)
+
+
+class StageArrays(NamedTuple):
+    """Everything the kernel touches, as one argument."""
+
+    account_heads: NDArray[np.int32]
+    accounts: NDArray[np.void]
+    account_counters: NDArray[np.int64]
+    order_heads: NDArray[np.int32]
+    orders: NDArray[np.void]
+    order_counters: NDArray[np.int64]
+    contract_heads: NDArray[np.int32]
+    contracts: NDArray[np.void]
+    contract_counters: NDArray[np.int64]
+    instrument_heads: NDArray[np.int32]
+    instruments: NDArray[np.void]
+    registrations: NDArray[np.void]
+    seen: NDArray[np.uint64]
+    seen_meta: NDArray[np.int64]
+    totals: NDArray[np.int64]
+    day_starts: NDArray[np.int64]
+    day_numbers: NDArray[np.int32]
+
+
+class StageSettings(NamedTuple):
+    """Fixed numbers of a run, as the kernel takes them.
+
+    Attributes
+    ----------
+    lateness_ns
+        How far behind its lane's time a row may stand.
+    duplicate_window_ns
+        How often the duplicate sets rotate, lane time.
+    order_age_ns
+        An order older than this is taken as gone.
+    rules_anywhere
+        Rules that apply to rows without an instrument.
+    zone_day_ns
+        Where a day begins on the default calendar, ns after midnight UTC.
+    """
+
+    lateness_ns: int
+    duplicate_window_ns: int
+    order_age_ns: int
+    rules_anywhere: int
+    zone_day_ns: int
+
+
+@dataclass(slots=True)
+class AccountState:
+    """The tables of one shard."""
+
+    accounts: Table = field(default_factory=lambda: Table.of(ACCOUNT))
+    orders: Table = field(default_factory=lambda: Table.of(ORDER))
+    contracts: Table = field(default_factory=lambda: Table.of(CONTRACT))
+    instruments: Table = field(default_factory=lambda: Table.of(INSTRUMENT))
+    registrations: NDArray[np.void] = field(default_factory=lambda: np.zeros(0, REGISTRATION))
+    seen: NDArray[np.uint64] = field(
+        default_factory=lambda: np.zeros((2, SEEN_CAPACITY_MIN, 2), np.uint64)
+    )
+    seen_meta: NDArray[np.int64] = field(
+        default_factory=lambda: np.array([0, 0, WINDOW_NONE], np.int64)
+    )
+    totals: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(TOTAL_NAMES), np.int64))
+
+    def reserve(self, rows: int, seen_max: int) -> None:
+        """Make room for a batch of ``rows`` rows, whatever they turn out to be."""
+        for table in (self.accounts, self.orders, self.contracts):
+            table.reserve(rows)
+        need = 2 * (int(self.seen_meta[SEEN_COUNT]) + rows)
+        capacity = self.seen.shape[1]
+        if need <= capacity:
+            return
+        if capacity >= 2 * seen_max and int(self.seen_meta[SEEN_COUNT]) > 0:
+            # Full before its time: rotate now, and count it, rather than grow without bound.
+            self.totals[FORCED] += 1
+            self._rotate()
+            self.reserve(rows, max(seen_max, rows))
+            return
+        self._grow_seen(1 << (need - 1).bit_length())
+
+    def _rotate(self) -> None:
+        other = 1 - int(self.seen_meta[SEEN_CURRENT])
+        self.seen[other] = 0
+        self.seen_meta[SEEN_CURRENT] = other
+        self.seen_meta[SEEN_COUNT] = 0
+
+    def _grow_seen(self, capacity: int) -> None:
+        grown = np.zeros((2, capacity, 2), np.uint64)
+        for side in range(2):
+            refill(grown[side], held(self.seen[side]))
+        self.seen = grown
+
+    def arrays(self, day_starts: Any, day_numbers: Any) -> StageArrays:
+        """Bundle the arrays for the kernel."""
+        return StageArrays(
+            self.accounts.heads,
+            self.accounts.rows,
+            self.accounts.counters,
+            self.orders.heads,
+            self.orders.rows,
+            self.orders.counters,
+            self.contracts.heads,
+            self.contracts.rows,
+            self.contracts.counters,
+            self.instruments.heads,
+            self.instruments.rows,
+            self.registrations,
+            self.seen,
+            self.seen_meta,
+            self.totals,
+            day_starts,
+            day_numbers,
+        )
+
+    def dump(self) -> dict[str, Any]:
+        """Copy everything, for a snapshot."""
+        return {
+            "tables": [
+                t.dump() for t in (self.accounts, self.orders, self.contracts, self.instruments)
+            ],
+            "registrations": self.registrations.tobytes(),
+            "seen": [held(keys).tobytes() for keys in self.seen],
+            "seen_capacity": self.seen.shape[1],
+            "seen_meta": self.seen_meta.tolist(),
+            "totals": self.totals.tolist(),
+        }
+
+    @classmethod
+    def load(cls, dumped: dict[str, Any]) -> "AccountState":
+        """Rebuild from a dump."""
+        dtypes = (ACCOUNT, ORDER, CONTRACT, INSTRUMENT)
+        tables = [Table.load(d, t) for d, t in zip(dtypes, dumped["tables"], strict=True)]
+        seen = np.zeros((2, dumped["seen_capacity"], 2), np.uint64)
+        for side, data in enumerate(dumped["seen"]):
+            refill(seen[side], np.frombuffer(data, np.uint64).reshape(-1, 2))
+        return cls(
+            *tables,
+            registrations=np.frombuffer(dumped["registrations"], REGISTRATION).copy(),
+            seen=seen,
+            seen_meta=np.array(dumped["seen_meta"], np.int64),
+            totals=np.array(dumped["totals"], np.int64),
+        )

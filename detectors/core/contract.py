@@ -1,0 +1,250 @@
+"""The contract between the account stage and every detector.
+
+The account stage turns each event row into a **step**: what the row means for its account, with
+the order's own instrument, side and age filled in. A detector is a kernel over steps and a state
+array with one fixed-size row a subject; what it finds it writes as **finding records**, numbers
+only, and explains them in words afterwards.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, Literal, NamedTuple
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from schemas.alerts import Severity
+
+# What a step is (bits of ``what``).
+NEW: Final = 1  # an order was entered
+REPLACE: Final = 2
+CANCEL: Final = 4  # the customer's own cancel
+FIRST_CANCEL: Final = 8  # the first of its order, which was entered on the same trading day
+FILL: Final = 16
+CLOSING: Final = 32  # a fill that closes something: it carries a realized profit
+TRIP: Final = 64  # a round trip ended with this row
+UNKNOWN_ORDER: Final = 128  # cancel or fill of an order never seen
+SIMULATED: Final = 256
+ACTION: Final = NEW | REPLACE | CANCEL
+# Bits of ``registered`` and ``claimed``.
+MARKET_MAKER: Final = 1
+HEDGE: Final = 2
+REGISTRATIONS: Final[dict[str, int]] = {"market_maker": MARKET_MAKER, "hedge": HEDGE}
+
+STEP: Final = np.dtype(
+    [
+        ("rules", "<u8"),  # bit per rule whose venues and instruments the row falls under
+        ("what", "<u2"),
+        ("registered", "u1"),  # exemptions on file for this account, instrument and day
+        ("claimed", "u1"),  # exemptions the sender has claimed for this account so far
+        ("account", "<i4"),  # row of the account table, -1: the row has no effect
+        ("contract", "<i4"),  # row of the account x instrument table, -1: none
+        ("day", "<i4"),  # trading day, days since 1970-01-01
+        ("time_ns", "<i8"),
+        ("day_end_ns", "<i8"),
+        ("position", "<i8"),  # lane << LANE_SHIFT | line number
+        ("quantity_e8", "<i8"),  # entered, replaced to, withdrawn or filled
+        ("age_ns", "<i8"),  # since the order was entered; -1 where unknown
+        ("pnl_e8", "<i8"),  # of the closing fill, or of the round trip when TRIP is set
+        ("trip_pnl_e8", "<i8"),
+        ("order_units", "i1"),  # 1: the first closing fill of its order
+        ("order_wins", "i1"),  # change of "this order is in profit so far": -1, 0 or 1
+        ("padding", "u1", (6,)),
+    ]
+)
+LANE_SHIFT: Final = 48
+RECENT: Final = 8  # positions a subject's state remembers for evidence
+
+OPENING: Final = 1
+GROWTH: Final = 2
+PROVISIONAL: Final = 3
+CONFIRMED: Final = 4
+WITHDRAWN: Final = 5
+RECEDED: Final = 6
+HEADROOM: Final = 7
+PHASES: Final = (
+    "",
+    "opening",
+    "growth",
+    "provisional",
+    "confirmed",
+    "withdrawn",
+    "receded",
+    "headroom",
+)
+
+FINDING: Final = np.dtype(
+    [
+        ("phase", "u1"),
+        ("registered", "u1"),
+        ("claimed", "u1"),
+        ("recent_count", "u1"),
+        ("row", "<i4"),  # of the batch; -1 for a finding that time brought about
+        ("at", "<i4"),  # the row during which it was written; -1 between batches
+        ("subject", "<i4"),  # row of the detector's state
+        ("ordinal", "<i4"),  # 0 for the first finding of a subject on a day
+        ("day", "<i4"),
+        ("time_ns", "<i8"),
+        ("onset_ns", "<i8"),
+        ("day_end_ns", "<i8"),
+        ("numbers", "<i8", (10,)),  # the detector's own evidence, exact integers
+        ("recent", "<i8", (RECENT,)),  # positions of the rows that led here
+    ]
+)
+
+Steps = NDArray[np.void]
+Findings = NDArray[np.void]
+Subject = Literal["account", "contract"]
+
+
+class RuleSpec(Struct, frozen=True, kw_only=True):
+    """One rule of a pack: which detector, where it applies, whose figures.
+
+    ``instruments`` are shell-style patterns; empty means every instrument of the venues, and empty
+    ``venues`` means everywhere. ``exempt`` names the registrations the rule honours.
+    """
+
+    id: str
+    version: int
+    detector: str
+    pack: str
+    title: str
+    article: str
+    severity: Severity
+    parameters: dict[str, Any]
+    parameters_hash: str
+    title_zh: str = ""
+    venues: tuple[str, ...] = ()
+    instruments: tuple[str, ...] = ()
+    instruments_except: tuple[str, ...] = ()
+    exempt: tuple[str, ...] = ()
+    may_notify: bool = False
+
+    @property
+    def exempt_bits(self) -> int:
+        """The registrations the rule honours, as bits of ``STEP.registered``."""
+        return sum(REGISTRATIONS[name] for name in self.exempt)
+
+
+class Explanation(NamedTuple):
+    """A finding in words and numbers people can check."""
+
+    why: str
+    evidence: dict[str, Any]
+    counterfactual: dict[str, Any]
+
+
+class Nearness(NamedTuple):
+    """How near a subject is to a figure."""
+
+    value: float
+    figure: float
+
+
+NODE: Final = np.dtype([("time_ns", "<i8"), ("position", "<i8"), ("next", "<i4"), ("pad", "<i4")])
+
+
+@dataclass(slots=True)
+class Pool:
+    """Nodes that exact windows draw from, so that only busy subjects pay for their timestamps.
+
+    ``counters`` holds nodes ever handed out and index + 1 of the first free node.
+    """
+
+    nodes: NDArray[np.void]
+    counters: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, capacity: int = 64) -> "Pool":
+        """Make an empty pool."""
+        return cls(np.zeros(capacity, NODE), np.zeros(2, np.int64))
+
+    def reserve(self, extra: int) -> None:
+        """Make room for ``extra`` more nodes."""
+        need = int(self.counters[0]) + extra
+        if need > len(self.nodes):
+            nodes = np.zeros(1 << (need - 1).bit_length(), NODE)
+            nodes[: len(self.nodes)] = self.nodes
+            self.nodes = nodes
+
+
+@dataclass(slots=True)
+class SubjectState:
+    """A detector's memory in one shard: a row a subject, and a pool for exact windows."""
+
+    rows: NDArray[np.void]
+    pool: Pool
+
+    @classmethod
+    def of(cls, dtype: np.dtype[np.void], capacity: int) -> "SubjectState":
+        """Make a state of zeros."""
+        return cls(np.zeros(capacity, dtype), Pool.of())
+
+    def reserve(self, capacity: int, steps: int) -> None:
+        """Have at least ``capacity`` rows, and nodes for ``steps`` steps."""
+        if capacity > len(self.rows):
+            rows = np.zeros(capacity, self.rows.dtype)
+            rows[: len(self.rows)] = self.rows
+            self.rows = rows
+        self.pool.reserve(steps)
+
+
+@dataclass(slots=True)
+class FindingBuffer:
+    """Caller-owned room for findings; ``count`` of them are written."""
+
+    records: Findings
+    count: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, capacity: int) -> "FindingBuffer":
+        """Make room for ``capacity`` findings."""
+        return cls(np.zeros(capacity, FINDING), np.zeros(1, np.int64))
+
+    def take(self) -> Findings:
+        """Return a copy of what was written and start again."""
+        count = int(self.count[0])
+        self.count[0] = 0
+        return self.records[:count].copy()
+
+
+class Detector(ABC):
+    """One rule's detector: parameters, state and kernel. Found by file name, never registered.
+
+    A detector sees steps and its own state only: no clock, no input or output. The same steps in
+    any batching give the same findings.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    subject: ClassVar[Subject]
+    state_dtype: ClassVar[np.dtype[np.void]]
+    params_type: ClassVar[type[Struct]]
+
+    def __init__(self, rule: RuleSpec, params: Struct, rule_bit: int) -> None:
+        self.rule = rule
+        self.params: Any = params
+        self.rule_bit = np.uint64(1 << rule_bit)
+        self.exempt_bits = np.uint8(rule.exempt_bits)
+
+    @abstractmethod
+    def update(self, steps: Steps, state: SubjectState, out: FindingBuffer) -> None:
+        """Take steps in order, change state rows in place, write findings (at most two a step)."""
+
+    def close(self, state: SubjectState, watermark_ns: int, out: FindingBuffer) -> None:  # noqa: B027 - most rules have no day to judge
+        """Judge the days that ended by ``watermark_ns``; most rules have nothing to judge."""
+
+    @abstractmethod
+    def explain(self, finding: np.void) -> Explanation:
+        """Say in words and numbers why the finding was made, and what would have prevented it."""
+
+    @abstractmethod
+    def nearness(self, finding: np.void) -> Nearness:
+        """Return observed value and figure of a headroom finding."""
+
+    @classmethod
+    def examples(cls) -> Mapping[str, Mapping[str, Any]]:
+        """Return parameter overrides that the conformance suite tries, by name."""
+        return {"default": {}}

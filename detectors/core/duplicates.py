@@ -1,0 +1,70 @@
+"""Which events were seen lately: two sets of 128-bit keys that rotate with the lane's time.
+
+An event is a duplicate if its key stands in the set of the current window or of the one before;
+so a repeat is found for at least one window and at most two after the original.
+"""
+
+from typing import Any, Final
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+# ``meta``: which set is current, how many keys it holds, which window it is for.
+SEEN_CURRENT, SEEN_COUNT, SEEN_WINDOW = range(3)
+SEEN_CAPACITY_MIN: Final = 1024
+WINDOW_NONE: Final = -(2**62)
+
+
+@njit(cache=True, nogil=True)
+def _slot(keys: Any, key_1: int, key_2: int) -> int:
+    """Return the slot of the key, or -1 - (the free slot where it belongs)."""
+    mask = np.int64(len(keys) - 1)
+    slot = np.int64(key_1 & np.uint64(mask))
+    while True:
+        if keys[slot, 0] == key_1 and keys[slot, 1] == key_2:
+            return slot
+        if keys[slot, 0] == 0 and keys[slot, 1] == 0:
+            return -1 - slot
+        slot = (slot + 1) & mask
+
+
+@njit(cache=True, nogil=True)
+def insert_all(target: Any, keys: Any, order: Any) -> None:
+    """Put keys[order] into an empty set that has room for them."""
+    for index in order:
+        slot = _slot(target, keys[index, 0], keys[index, 1])
+        if slot < 0:
+            target[-1 - slot, 0] = keys[index, 0]
+            target[-1 - slot, 1] = keys[index, 1]
+
+
+@njit(cache=True, nogil=True)
+def is_duplicate(sets: Any, meta: Any, key_1: int, key_2: int, window: int) -> bool:
+    """Say whether the event was seen in this window or the one before; remember it."""
+    if window > meta[SEEN_WINDOW]:
+        other = 1 - meta[SEEN_CURRENT]
+        sets[other, :, :] = 0
+        if meta[SEEN_WINDOW] != WINDOW_NONE and window > meta[SEEN_WINDOW] + 1:
+            sets[1 - other, :, :] = 0
+        meta[SEEN_CURRENT] = other
+        meta[SEEN_COUNT] = 0
+        meta[SEEN_WINDOW] = window
+    current = meta[SEEN_CURRENT]
+    slot = _slot(sets[current], key_1, key_2)
+    if slot >= 0 or _slot(sets[1 - current], key_1, key_2) >= 0:
+        return True
+    sets[current, -1 - slot, 0] = key_1
+    sets[current, -1 - slot, 1] = key_2
+    meta[SEEN_COUNT] += 1
+    return False
+
+
+def refill(target: NDArray[np.uint64], keys: NDArray[np.uint64]) -> None:
+    """Put keys, shape (n, 2), into an empty set, shape (capacity, 2)."""
+    insert_all(target, keys, np.arange(len(keys)))
+
+
+def held(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return the keys of a set, shape (n, 2), in slot order."""
+    return keys[(keys[:, 0] != 0) | (keys[:, 1] != 0)]

@@ -1,0 +1,77 @@
+"""Detectors by name: every module of ``detectors`` is one, and none is ever registered."""
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any
+
+from msgspec import Struct, ValidationError, convert
+
+import detectors
+from detectors.core.contract import Detector, RuleSpec
+from detectors.core.packs import load_rules, pack_names
+
+
+def detector_names() -> list[str]:
+    """List the detectors: the package's own modules, sorted."""
+    return sorted(m.name for m in iter_modules(detectors.__path__) if not m.ispkg)
+
+
+def detector_type(name: str) -> type[Detector]:
+    """Return the one detector that the module of this name defines.
+
+    Raises
+    ------
+    LookupError
+        If there is no such module, or it does not define exactly one detector.
+    """
+    if name not in detector_names():
+        raise LookupError(f"there is no detector {name!r}; there are {', '.join(detector_names())}")
+    module = import_module(f"detectors.{name}")
+    found = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type)
+        and issubclass(value, Detector)
+        and value.__module__ == module.__name__
+    ]
+    if len(found) != 1:
+        raise LookupError(f"detectors/{name}.py defines {len(found)} detectors instead of one")
+    return found[0]
+
+
+def params_types() -> dict[str, type[Struct]]:
+    """Return each detector's parameter struct by detector name."""
+    return {name: detector_type(name).params_type for name in detector_names()}
+
+
+def build_detectors(
+    packs: Sequence[str] | None = None,
+    overrides: Mapping[str, Mapping[str, Any]] | None = None,
+) -> list[Detector]:
+    """Build one detector for each rule of the packs (all packs by default)."""
+    rules = load_rules(pack_names() if packs is None else packs, overrides)
+    return [build_detector(rule, bit) for bit, rule in enumerate(rules)]
+
+
+def build_detector(rule: RuleSpec, rule_bit: int) -> Detector:
+    """Build one rule's detector.
+
+    Raises
+    ------
+    ValueError
+        If the rule's parameters do not fit the detector's.
+    """
+    kind = detector_type(rule.detector)
+    known = set(kind.params_type.__struct_fields__)
+    unknown = sorted(set(rule.parameters) - known)
+    if unknown:
+        raise ValueError(
+            f"rule {rule.id}: detector {rule.detector} has no parameter {unknown[0]!r}; "
+            f"it has {', '.join(sorted(known))}"
+        )
+    try:
+        params = convert(rule.parameters, kind.params_type)
+    except ValidationError as error:
+        raise ValueError(f"rule {rule.id}: {error}") from error
+    return kind(rule, params, rule_bit)

@@ -1,0 +1,163 @@
+"""Hash tables of fixed-size rows: chained, so that a row's index never changes while it lives.
+
+A table is a struct array whose dtype has ``key_1``, ``key_2`` (uint64) and ``next`` (int32), the
+chain heads (int32, a power of two of them, -1 for empty) and three counters. Kernels find, insert
+and remove; only Python grows, before a batch, so that no kernel ever runs out.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+USED: Final = 0  # rows ever handed out
+FREE: Final = 1  # index + 1 of the first free row; 0 for none
+LIVE: Final = 2  # rows in use
+CAPACITY_MIN: Final = 64
+
+
+@njit(cache=True, nogil=True)
+def find(heads: Any, rows: Any, key_1: int, key_2: int) -> int:
+    """Return the index of the row with this key, or -1."""
+    index = heads[key_1 & np.uint64(len(heads) - 1)]
+    while index >= 0:
+        row = rows[index]
+        if row["key_1"] == key_1 and row["key_2"] == key_2:
+            return index
+        index = row["next"]
+    return -1
+
+
+@njit(cache=True, nogil=True)
+def insert(heads: Any, rows: Any, counters: Any, key_1: int, key_2: int) -> int:
+    """Give a key that is not in the table a row, and return its index.
+
+    The row's own fields are whatever its last user left: the caller sets them all.
+    """
+    if counters[FREE] > 0:
+        index = np.int64(counters[FREE] - 1)
+        counters[FREE] = rows[index]["next"]
+    else:
+        index = np.int64(counters[USED])
+        counters[USED] += 1
+    counters[LIVE] += 1
+    slot = key_1 & np.uint64(len(heads) - 1)
+    rows[index]["key_1"] = key_1
+    rows[index]["key_2"] = key_2
+    rows[index]["next"] = heads[slot]
+    heads[slot] = index
+    return index
+
+
+@njit(cache=True, nogil=True)
+def remove(heads: Any, rows: Any, counters: Any, index: int) -> None:
+    """Take a row out; its index may be handed out again."""
+    slot = rows[index]["key_1"] & np.uint64(len(heads) - 1)
+    after = rows[index]["next"]
+    if heads[slot] == index:
+        heads[slot] = after
+    else:
+        before = heads[slot]
+        while rows[before]["next"] != index:
+            before = rows[before]["next"]
+        rows[before]["next"] = after
+    rows[index]["next"] = counters[FREE]
+    rows[index]["key_1"] = 0
+    rows[index]["key_2"] = 0
+    counters[FREE] = index + 1
+    counters[LIVE] -= 1
+
+
+@njit(cache=True, nogil=True)
+def rehash(heads: Any, rows: Any, live_indices: Any) -> None:
+    """Chain the given rows into fresh heads, first row last so that order stays as it was."""
+    for index in live_indices:
+        slot = rows[index]["key_1"] & np.uint64(len(heads) - 1)
+        rows[index]["next"] = heads[slot]
+        heads[slot] = index
+
+
+@njit(cache=True, nogil=True)
+def mix(left: int, right: int) -> int:
+    """Mix two 64-bit hashes into one (the finaliser of SplitMix64, Steele et al. 2014)."""
+    x = np.uint64(left) ^ (np.uint64(right) * np.uint64(0x9E3779B97F4A7C15))
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+@dataclass(slots=True)
+class Table:
+    """One hash table; see the module's words.
+
+    Attributes
+    ----------
+    rows
+        Struct array with ``key_1``, ``key_2``, ``next`` among its fields.
+    heads
+        Shape (m,), int32, m a power of two.
+    counters
+        Shape (3,), int64: used, free, live.
+    """
+
+    rows: NDArray[np.void]
+    heads: NDArray[np.int32]
+    counters: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, dtype: np.dtype[np.void], capacity: int = CAPACITY_MIN) -> "Table":
+        """Make an empty table."""
+        return cls(
+            np.zeros(capacity, dtype),
+            np.full(capacity, -1, np.int32),
+            np.zeros(3, np.int64),
+        )
+
+    def __len__(self) -> int:
+        """Count the rows in use."""
+        return int(self.counters[LIVE])
+
+    @property
+    def used(self) -> int:
+        """Rows ever handed out; every live index is below it."""
+        return int(self.counters[USED])
+
+    def reserve(self, extra: int) -> bool:
+        """Make room for ``extra`` inserts; say whether the rows moved to a larger array."""
+        need = self.used + max(0, extra - (self.used - len(self)))
+        if need <= len(self.rows):
+            return False
+        capacity = 1 << (need - 1).bit_length()
+        rows = np.zeros(capacity, self.rows.dtype)
+        rows[: self.used] = self.rows[: self.used]
+        self._rebuild(rows)
+        return True
+
+    def _rebuild(self, rows: NDArray[np.void]) -> None:
+        live = self.live_indices(rows)
+        self.rows = rows
+        self.heads = np.full(len(rows), -1, np.int32)
+        rehash(self.heads, rows, live)
+
+    def live_indices(self, rows: NDArray[np.void] | None = None) -> NDArray[np.int64]:
+        """Return the indices in use, ascending."""
+        rows = self.rows if rows is None else rows
+        used = rows[: self.used]
+        return np.flatnonzero((used["key_1"] != 0) | (used["key_2"] != 0))
+
+    def dump(self) -> tuple[bytes, list[int], int]:
+        """Copy what has been used, for a snapshot."""
+        return self.rows[: self.used].tobytes(), self.counters.tolist(), len(self.rows)
+
+    @classmethod
+    def load(cls, dtype: np.dtype[np.void], dumped: tuple[bytes, list[int], int]) -> "Table":
+        """Rebuild a table from its dump."""
+        data, counters, capacity = dumped
+        table = cls.of(dtype, capacity)
+        table.counters[:] = counters
+        table.rows[: table.used] = np.frombuffer(data, dtype)
+        # ``next`` of free rows is the free list and stays; chains of live rows are made anew.
+        rehash(table.heads, table.rows, table.live_indices())
+        return table

@@ -1,0 +1,198 @@
+"""Lanes: how far their time has come, and how their rows are dealt to shards.
+
+A **lane** is one ordered input. Its time is the highest event time that two consecutive rows have
+both reached (or that a heartbeat states): one row with a wrong clock moves nothing. That is a
+running maximum over pairs of neighbours, so it can be computed block by block, by any process, and
+put together afterwards.
+"""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from schemas.columns import KIND, EventColumns, Rejected, Rows
+from schemas.events import SECOND_NS
+
+NEVER_NS: Final = -(2**62)
+AHEAD_NS: Final = 5 * SECOND_NS
+_HEARTBEAT: Final = KIND["heartbeat"]
+
+
+@dataclass(frozen=True, slots=True)
+class BlockTimes:
+    """What a block of one lane adds to the lane's time.
+
+    Attributes
+    ----------
+    first_ns, last_ns
+        Event times of its first and last row; ``NEVER_NS`` where it has none.
+    high_ns
+        Highest time that two consecutive rows inside it reached, or a heartbeat stated.
+    line_count
+        Lines, refused ones included.
+    ahead
+        Rows that stood more than 5 s ahead of both their neighbours inside the block.
+    """
+
+    first_ns: int = NEVER_NS
+    last_ns: int = NEVER_NS
+    high_ns: int = NEVER_NS
+    line_count: int = 0
+    ahead: int = 0
+
+
+def stamp(rows: Rows, line_count: int) -> BlockTimes:
+    """Write the lane's time at each row into it, as far as the block alone knows.
+
+    Sets ``high_before_ns`` and ``clock_ns``. Counting a row's own pair never makes it late: the
+    smaller time of a pair is never above the row's own.
+    """
+    if len(rows) == 0:
+        return BlockTimes(line_count=line_count)
+    times = np.ascontiguousarray(rows["event_time_ns"])
+    reached = np.full(len(rows), NEVER_NS, np.int64)
+    reached[1:] = np.minimum(times[1:], times[:-1])
+    beats = rows["kind"] == _HEARTBEAT
+    reached[beats] = times[beats]
+    high = np.maximum.accumulate(reached)
+    rows["high_before_ns"] = high
+    rows["clock_ns"] = high
+    middle = times[1:-1]
+    ahead = (middle > times[:-2] + AHEAD_NS) & (middle > times[2:] + AHEAD_NS)
+    return BlockTimes(
+        first_ns=int(times[0]),
+        last_ns=int(times[-1]),
+        high_ns=int(high[-1]),
+        line_count=line_count,
+        ahead=int(np.count_nonzero(ahead)),
+    )
+
+
+@dataclass(slots=True)
+class LaneTime:
+    """How far a lane has come: the carry from one block to the next."""
+
+    high_ns: int = NEVER_NS
+    last_ns: int = NEVER_NS
+    lines: int = 0
+
+    def reached_by(self, block: BlockTimes) -> int:
+        """Return the lane's time once the pair across the block's beginning counts."""
+        if NEVER_NS in (self.last_ns, block.first_ns):
+            return self.high_ns
+        return max(self.high_ns, min(self.last_ns, block.first_ns))
+
+    def carry(self, block: BlockTimes) -> NDArray[np.int64]:
+        """Return what rows of ``block`` must add: lane time, merged clock, lines before."""
+        reached = self.reached_by(block)
+        return np.array([reached, reached, self.lines], np.int64)
+
+    def advance(self, block: BlockTimes) -> None:
+        """Move past ``block``."""
+        self.high_ns = max(self.reached_by(block), block.high_ns)
+        if block.last_ns != NEVER_NS:
+            self.last_ns = block.last_ns
+        self.lines += block.line_count
+
+
+@dataclass(slots=True)
+class LaneBlock:
+    """One block of input, scanned.
+
+    Attributes
+    ----------
+    number
+        Position in the order of blocks, from 0, without gaps.
+    columns
+        The accepted rows.
+    rejected
+        The refused lines, each with the index of its lane.
+    times
+        What the block adds to its lane's time.
+    is_absolute
+        Rows, refused lines and times already carry what came before; else the receiver adds it.
+    is_last
+        End of input: no block follows.
+    skipped_fields
+        Optional fields that an adapter left out, by name.
+    """
+
+    number: int
+    columns: EventColumns
+    rejected: list[tuple[int, Rejected]] = field(default_factory=list)
+    times: BlockTimes = field(default_factory=BlockTimes)
+    is_absolute: bool = False
+    is_last: bool = False
+    skipped_fields: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ShardBlock:
+    """One shard's part of a block; every shard gets one of every block, empty ones too."""
+
+    shard: int
+    number: int
+    columns: EventColumns
+    times: BlockTimes
+    is_absolute: bool
+    is_last: bool
+    rejected: tuple[tuple[int, Rejected], ...] = ()
+    skipped_fields: dict[str, int] = field(default_factory=dict)
+
+
+@njit(cache=True, nogil=True)
+def gather_lines(rows: Rows, raw: NDArray[np.uint8], target: NDArray[np.uint8]) -> None:
+    """Copy the rows' lines into ``target``, one after another, and point the rows there."""
+    place = 0
+    for i in range(len(rows)):
+        start, length = rows[i]["line_start"], rows[i]["line_length"]
+        target[place : place + length] = raw[start : start + length]
+        rows[i]["line_start"] = place
+        place += length
+
+
+def _own(rows: Rows, raw: NDArray[np.uint8]) -> EventColumns:
+    """Return the rows with bytes of their own."""
+    own = rows.copy()
+    target = np.empty(int(own["line_length"].sum()), np.uint8)
+    gather_lines(own, raw, target)
+    return EventColumns(own, target)
+
+
+def shard_of(rows: Rows, shards: int) -> NDArray[np.intp]:
+    """Return each row's shard: Kafka's partitioner over the account; 0 where there is none."""
+    # The partitioner drops the sign bit; a power of two of shards makes that plain masking.
+    shard = (rows["account_murmur2"] & np.uint32(shards - 1)).astype(np.intp)
+    shard[(rows["account_1"] == 0) & (rows["account_2"] == 0)] = 0
+    return shard
+
+
+def deal(block: LaneBlock, shards: int) -> list[ShardBlock]:
+    """Deal a block's rows to the shards, in lane order within each; refused lines to shard 0."""
+    rows = block.columns.rows
+    shard = shard_of(rows, shards)
+    order = np.argsort(shard, kind="stable")
+    dealt = rows[order]
+    edges = np.searchsorted(shard[order], np.arange(shards + 1))
+    parts = [
+        _own(dealt[edges[s] : edges[s + 1]], block.columns.raw)
+        if shards > 1
+        else EventColumns(rows, block.columns.raw)
+        for s in range(shards)
+    ]
+    return [
+        ShardBlock(
+            shard=s,
+            number=block.number,
+            columns=part,
+            times=block.times,
+            is_absolute=block.is_absolute,
+            is_last=block.is_last,
+            rejected=tuple(block.rejected) if s == 0 else (),
+            skipped_fields=block.skipped_fields if s == 0 else {},
+        )
+        for s, part in enumerate(parts)
+    ]

@@ -1,0 +1,40 @@
+"""The plain loop: the whole monitor in one thread, without an engine.
+
+It is the referee: every other way of running must give the same alerts. It keeps no snapshots; a
+second start reads everything again, and since all outputs go by key, adds nothing.
+"""
+
+from collections.abc import Callable, Iterator
+
+from flows.lanes import deal
+from flows.plan import Plan
+from flows.sources import LaneItem, Source
+from flows.writer import Progress, WriterStep
+
+
+def run_loop(
+    plan: Plan, run_key: str, on_progress: Callable[[Progress], None] = lambda _progress: None
+) -> WriterStep:
+    """Run to the end of the input and return the writer, still open."""
+    source = plan.source()
+    make_stage = plan.stage_factory(source)
+    steps = [plan.account_step(shard, make_stage, None) for shard in range(plan.shards)]
+    writer = plan.writer_step(run_key, None)
+    writer.on_progress = on_progress
+    for item in in_order(source):
+        messages = []
+        for part in deal(item.scan(), plan.shards):
+            messages += steps[part.shard].take(part)
+        writer.take(messages)
+    return writer
+
+
+def in_order(source: Source) -> Iterator[LaneItem]:
+    """Yield all blocks in order, whatever parts they come from."""
+    parts = [source.items(part, 0) for part in range(source.parts)]
+    while True:
+        for part in parts:
+            item = next(part, None)
+            if item is None:
+                return
+            yield item

@@ -1,0 +1,229 @@
+"""From configuration and inputs to the parts of a run: source, stages, writer."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from msgspec import Struct
+from msgspec import json as msgspec_json
+
+from detectors.core.contract import Detector
+from detectors.core.packs import pack_names
+from detectors.core.registry import build_detectors, detector_names, detector_type
+from detectors.core.stage import AccountStage, StageConfig
+from flows import adapters, clock
+from flows.acts import ActMaker
+from flows.calendars import TradingDays
+from flows.config import Config
+from flows.control import ControlLog
+from flows.crash import CrashPoints
+from flows.datafolder import Paths
+from flows.manifest import InputSource, file_source, url_source
+from flows.notices import NoticePolicy
+from flows.policy import Policy, PolicyState
+from flows.sources import AdaptedSource, BytesSource, FileSource, MergedSource, ScanOptions, Source
+from flows.steps import AccountStep
+from flows.store.writer import Store
+from flows.writer import WriterOutputs, WriterStep
+from ledger.tokens import Pepper
+from ledger.writer import LedgerWriter
+from schemas.columns import HashKey
+from schemas.hashing import murmur2_bytes
+
+ORIGIN: Final = "tapewatch.local/monitor"
+LOG_NAME: Final = "monitor"
+TENANT: Final = "default"
+NDJSON: Final = "ndjson"
+
+BlockFactory = Callable[[str], Iterable[bytes]]
+
+
+class InputSpec(Struct, frozen=True, kw_only=True):
+    """One input as people named it: a path, or a URL whose scheme has a factory."""
+
+    name: str
+    format: str = adapters.AUTO
+    accounts: str = ""
+
+    @property
+    def scheme(self) -> str:
+        """The URL's scheme; empty for a path."""
+        return self.name.partition("://")[0] if "://" in self.name else ""
+
+
+@dataclass(slots=True)
+class Plan:
+    """A run, ready to be assembled in any process that takes part in it.
+
+    Attributes
+    ----------
+    data
+        The data folder.
+    inputs
+        What is read.
+    config
+        All settings.
+    factories
+        Makers of byte blocks by URL scheme, such as the simulator for ``sim``.
+    """
+
+    data: Path
+    inputs: tuple[InputSpec, ...]
+    config: Config
+    factories: Mapping[str, BlockFactory] = field(default_factory=dict)
+    crash: CrashPoints = field(default_factory=CrashPoints)
+
+    @property
+    def paths(self) -> Paths:
+        """Where everything lies."""
+        return Paths(self.data)
+
+    @property
+    def shards(self) -> int:
+        """How many shards accounts are dealt to."""
+        return int(self.config.value("shards"))
+
+    def identities(self) -> tuple[InputSource, ...]:
+        """Return what the inputs are, whatever they are called; reads every file once."""
+        return tuple(self._identity(spec) for spec in self.inputs)
+
+    def _identity(self, spec: InputSpec) -> InputSource:
+        if spec.scheme:
+            return url_source(spec.name, NDJSON)
+        path = Path(spec.name)
+        adapter = adapters.choose(spec.format, path)
+        return file_source(path, adapter.name, spec.accounts)
+
+    def key(self) -> HashKey:
+        """Return the key of the identifier hashes, which lives with the data folder."""
+        return HashKey(*Pepper.of(self.data).hash_key())
+
+    def source(self) -> Source:
+        """Open the inputs: one by itself, several merged by event time."""
+        options = ScanOptions(
+            key=self.key(),
+            tenant=TENANT,
+            block_bytes=int(self.config.value("intake.block_bytes")),
+        )
+        sources = [self._source(spec, options) for spec in self.inputs]
+        if len(sources) == 1:
+            return sources[0]
+        files = [s for s in sources if not isinstance(s, BytesSource)]
+        if len(files) != len(sources):
+            raise ValueError("a stream such as sim:// is read alone; name no other input beside it")
+        return MergedSource(files, options)
+
+    def _source(
+        self, spec: InputSpec, options: ScanOptions
+    ) -> FileSource | AdaptedSource | BytesSource:
+        if spec.scheme:
+            factory = self.factories.get(spec.scheme)
+            if factory is None:
+                known = ", ".join(sorted(self.factories)) or "none"
+                raise ValueError(f"{spec.name}: no input of kind {spec.scheme}://; there is {known}")
+            return BytesSource(spec.scheme, lambda: factory(spec.name), options)
+        path = Path(spec.name)
+        adapter = adapters.choose(spec.format, path)
+        adapter_options = adapters.AdapterOptions(accounts=spec.accounts)
+        if adapter.name == NDJSON:
+            adapters.refuse_accounts(adapter.name, adapter_options)
+            return FileSource(path, options)
+        return AdaptedSource(path, adapter, adapter_options, options)
+
+    def default_calendar(self) -> str:
+        """Return the calendar of venues without one: the setting's, or what the format says."""
+        if self.config.origin("calendar.default") != "default":
+            return str(self.config.value("calendar.default"))
+        wanted = {
+            adapters.choose(spec.format, Path(spec.name)).default_calendar
+            for spec in self.inputs
+            if not spec.scheme
+        }
+        wanted.discard("")
+        own = str(self.config.value("calendar.default"))
+        return wanted.pop() if len(wanted) == 1 else own
+
+    def detectors(self) -> list[Detector]:
+        """Build the detectors of the packs that are switched on, with overrides applied."""
+        overrides = {name: self.config.detector_overrides(name) for name in detector_names()}
+        packs = list(self.config.value("packs.enabled")) or pack_names()
+        return build_detectors(packs, overrides)
+
+    def stage_factory(self, source: Source) -> Callable[[], AccountStage]:
+        """Return a function that makes a shard's stage; calendars are shared between shards."""
+        config = self.config
+        stage_config = StageConfig(
+            calendars=TradingDays(self.default_calendar()),
+            key=self.key(),
+            lane_names=source.lane_names,
+            tenant=TENANT,
+            lateness_ns=int(config.value("lateness_ns")),
+            duplicate_window_ns=int(config.value("duplicates.window_ns")),
+            duplicates_max=int(config.value("duplicates.entries_max")),
+            order_age_ns=int(config.value("order_table.age_max_ns")),
+        )
+        return lambda: AccountStage(self.detectors(), stage_config)
+
+    def account_step(
+        self, shard: int, make_stage: Callable[[], AccountStage], state: dict[str, Any] | None
+    ) -> AccountStep:
+        """Start one shard."""
+        batch_rows = int(self.config.value("intake.batch_rows"))
+        return AccountStep.resume(shard, make_stage, batch_rows, state)
+
+    def shard_of(self, account_id: str) -> int:
+        """Return the shard of an account, as the rows' own hash gives it."""
+        return murmur2_bytes(account_id.encode()) & (self.shards - 1)
+
+    def writer_step(self, run_key: str, state: dict[str, Any] | None) -> WriterStep:
+        """Open the outputs and start the writer."""
+        config, paths = self.config, self.paths
+        detectors = self.detectors()
+        versions = {name: detector_type(name).version for name in detector_names()}
+        maker = ActMaker(Pepper.of(self.data), versions)
+        policy_state = (
+            PolicyState()
+            if state is None
+            else msgspec_json.decode(state["policy"], type=PolicyState)
+        )
+        notices = NoticePolicy(
+            policy_state.notices,
+            maker,
+            expiry_ns=int(config.value("notices.expiry_ns")),
+            simulated_only=bool(config.value("notices.simulated_only")),
+            shard_of=self.shard_of,
+        )
+        may_notify = frozenset(d.rule.id for d in detectors if d.rule.may_notify)
+        outputs = WriterOutputs(
+            ledger=LedgerWriter(
+                paths.ledger / LOG_NAME, ORIGIN, clock.now_ns, on_point=self.crash
+            ),
+            store=Store(
+                paths.store, int(config.value("dead_letters.kept_max")), on_point=self.crash
+            ),
+            control=ControlLog(paths.control),
+            outbox=self.data / "outbox" / "notices",
+        )
+        step = WriterStep(Policy(policy_state, maker, notices, may_notify), outputs, run_key,
+                          self.shards)
+        if state is not None:
+            step.restore(state)
+        self._write_down_config(step, maker, run_key)
+        return step
+
+    def _write_down_config(self, step: WriterStep, maker: ActMaker, run_key: str) -> None:
+        """Record what the run was configured with, before it is used."""
+        config_hash = self.config.hash()
+        body = {
+            "config_hash": config_hash,
+            "values": {
+                name: str(self.config.value(name))
+                for name in self.config.names()
+                if self.config.origin(name) != "default" and name != "data"
+            },
+            "rules": [d.rule.id for d in self.detectors()],
+        }
+        step.outputs.control.append("config", 0, body, f"config/{run_key}")
+        if step.outputs.ledger.head[0] <= 1:
+            step.begin(maker.config(config_hash, body))

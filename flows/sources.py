@@ -1,0 +1,320 @@
+"""Sources: bounded input as numbered blocks, the same blocks at every start.
+
+A source has parts; part p yields the blocks p, p + parts, p + 2·parts … and can begin at any of
+them, so that a run resumes by number alone. A plain file has several parts, which different
+processes read; everything else is read in order by one.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+from typing import Final, NamedTuple, Protocol, TypeVar
+
+import numpy as np
+
+from flows import adapters
+from flows.edges.files import FileBlocks, RawBlock
+from flows.lanes import NEVER_NS, BlockTimes, LaneBlock, LaneTime, stamp
+from flows.merge import MergedBatch, merge_rows
+from schemas.columns import EventColumns, HashKey, Rejected
+from schemas.scan import Scanner
+
+BlockType = TypeVar("BlockType")
+# The end of merged input: refused lines behind the last good row still need a block to travel in.
+_NO_ROWS: Final = MergedBatch(EventColumns.empty(), np.zeros(0, np.int16))
+_NO_LINES: Final = adapters.AdaptedBlock(np.zeros(0, np.uint8), np.zeros(0, np.int64))
+PLAIN_PARTS: Final = 8  # any number of processes that divides it shares a plain file evenly
+
+
+class LaneItem(Protocol):
+    """One block on its way to the scanner."""
+
+    number: int
+    size: int
+
+    def scan(self) -> LaneBlock:
+        """Turn the block's bytes into columns."""
+        ...
+
+
+class Source(Protocol):
+    """Bounded input of one or more lanes."""
+
+    lane_names: tuple[str, ...]
+    parts: int
+    total_bytes: int | None
+
+    def items(self, part: int, first: int) -> Iterator[LaneItem]:
+        """Yield the part's blocks from the first of them numbered ``first`` or more."""
+        ...
+
+
+class ScanOptions(NamedTuple):
+    """How a source's lines are read."""
+
+    key: HashKey
+    tenant: str
+    block_bytes: int
+    batch_rows: int = 65_536
+
+
+class RawItem:
+    """A block of NDJSON as it lies in a file."""
+
+    def __init__(self, block: RawBlock, scanner: Scanner) -> None:
+        self.number = block.number
+        self.size = len(block.raw)
+        self._block = block
+        self._scanner = scanner
+
+    def scan(self) -> LaneBlock:
+        """See ``LaneItem``."""
+        block = self._block
+        scanned = self._scanner.scan(block.raw)
+        rejected = [
+            replace(r, byte_offset=r.byte_offset + block.byte_offset) for r in scanned.rejected
+        ]
+        if block.torn is not None:
+            rejected += adapters.torn_at(block, scanned.line_count)
+        return LaneBlock(
+            number=block.number,
+            columns=scanned.columns,
+            rejected=[(0, r) for r in rejected],
+            times=stamp(scanned.columns.rows, scanned.line_count),
+            is_last=block.is_last,
+        )
+
+
+class FileSource:
+    """One NDJSON file: plain, gzip or zip."""
+
+    def __init__(self, path: Path, options: ScanOptions) -> None:
+        self._path = path
+        self._options = options
+        self.lane_names = (path.name,)
+        with FileBlocks(path, options.block_bytes) as blocks:
+            count = blocks.count()
+        self.parts = 1 if count is None else PLAIN_PARTS
+        self.total_bytes = None if count is None else path.stat().st_size
+        self._count = count
+
+    def items(self, part: int, first: int) -> Iterator[LaneItem]:
+        """See ``Source``."""
+        scanner = Scanner(self._options.key, tenant=self._options.tenant)
+        with FileBlocks(self._path, self._options.block_bytes) as blocks:
+            if self._count is None:
+                for block in blocks.blocks():
+                    if block.number >= first:
+                        yield RawItem(block, scanner)
+                return
+            for number in range(part, self._count, self.parts):
+                if number >= first:
+                    yield RawItem(blocks.read(number), scanner)
+
+
+class AdaptedItem:
+    """A block that an adapter made, with the original lines it came from."""
+
+    def __init__(
+        self, number: int, block: adapters.AdaptedBlock, scanner: Scanner, *, is_last: bool
+    ) -> None:
+        self.number = number
+        self.size = len(block.raw)
+        self._block = block
+        self._scanner = scanner
+        self._is_last = is_last
+
+    def scan(self) -> LaneBlock:
+        """See ``LaneItem``."""
+        scanned = scan_adapted(self._block, self._scanner)
+        return LaneBlock(
+            number=self.number,
+            columns=scanned[0],
+            rejected=[(0, r) for r in scanned[1]],
+            times=stamp(scanned[0].rows, 0),  # the rows know their lines: nothing to add
+            is_last=self._is_last,
+            skipped_fields=self._block.skipped_fields,
+        )
+
+
+def scan_adapted(
+    block: adapters.AdaptedBlock, scanner: Scanner
+) -> tuple[EventColumns, list[Rejected]]:
+    """Scan adapted lines and give everything its place in the original."""
+    scanned = scanner.scan(block.raw)
+    rows = scanned.columns.rows
+    rows["line_number"] = block.origin_lines[rows["line_number"]]
+    refused = []
+    for r in scanned.rejected:
+        origin = int(block.origin_lines[r.line_number])
+        # An adapted line has no byte of its own in the original; its place must still be unique.
+        refused.append(replace(r, line_number=origin, byte_offset=-1 - origin, stage="adapt"))
+    return scanned.columns, [*block.rejected, *refused]
+
+
+class AdaptedSource:
+    """One file of another format, through its adapter."""
+
+    def __init__(
+        self,
+        path: Path,
+        adapter: adapters.Adapter,
+        adapter_options: adapters.AdapterOptions,
+        options: ScanOptions,
+    ) -> None:
+        self._path = path
+        self._adapter = adapter
+        self._adapter_options = adapter_options
+        self._options = options
+        self.lane_names = (path.name,)
+        self.parts = 1
+        self.total_bytes: int | None = None
+
+    def items(self, part: int, first: int) -> Iterator[LaneItem]:
+        """See ``Source``."""
+        assert part == 0
+        scanner = self.scanner()
+        for number, (block, is_last) in enumerate(_with_last(chain(self.blocks(), [_NO_LINES]))):
+            if number >= first:
+                yield AdaptedItem(number, block, scanner, is_last=is_last)
+
+    def blocks(self) -> Iterator[adapters.AdaptedBlock]:
+        """Yield the adapter's blocks."""
+        yield from self._adapter.adapt(self._path, self._adapter_options)
+
+    def scanner(self) -> Scanner:
+        """Make a scanner that takes what the adapter's source may leave out."""
+        return Scanner(
+            self._options.key, anonymous=self._adapter.anonymous, tenant=self._options.tenant
+        )
+
+
+class BytesSource:
+    """Blocks of NDJSON from a function, such as the simulator: the same blocks at every call."""
+
+    def __init__(
+        self, name: str, blocks: Callable[[], Iterable[bytes]], options: ScanOptions
+    ) -> None:
+        self._blocks = blocks
+        self._options = options
+        self.lane_names = (name,)
+        self.parts = 1
+        self.total_bytes: int | None = None
+
+    def items(self, part: int, first: int) -> Iterator[LaneItem]:
+        """See ``Source``."""
+        assert part == 0
+        scanner = Scanner(self._options.key, tenant=self._options.tenant)
+        offset = 0
+        for number, (raw, is_last) in enumerate(_with_last(chain(self._blocks(), [b""]))):
+            if number >= first:
+                data = np.frombuffer(raw, np.uint8)
+                yield RawItem(RawBlock(0, number, offset, data, is_last), scanner)
+            offset += len(raw)
+
+
+class MergedItem:
+    """A block of several lanes' rows, merged by event time and already scanned."""
+
+    def __init__(self, block: LaneBlock) -> None:
+        self.number = block.number
+        self.size = len(block.columns.raw)
+        self._block = block
+
+    def scan(self) -> LaneBlock:
+        """See ``LaneItem``."""
+        return self._block
+
+
+class MergedSource:
+    """Several bounded files as one stream, by event time."""
+
+    def __init__(self, sources: Sequence[FileSource | AdaptedSource], options: ScanOptions) -> None:
+        self._sources = sources
+        self._options = options
+        names = [source.lane_names[0] for source in sources]
+        self.lane_names = tuple(
+            name if names.count(name) == 1 else f"{name}#{index}"
+            for index, name in enumerate(names)
+        )
+        self.parts = 1
+        self.total_bytes: int | None = None
+
+    def items(self, part: int, first: int) -> Iterator[LaneItem]:
+        """See ``Source``."""
+        assert part == 0
+        refused: list[tuple[int, Rejected]] = []
+        skipped: dict[str, int] = {}
+        lanes = [
+            _lane_columns(source, index, refused, skipped)
+            for index, source in enumerate(self._sources)
+        ]
+        clock_ns = NEVER_NS
+        batches = chain(merge_rows(lanes, self._options.batch_rows), [_NO_ROWS])
+        for number, (batch, is_last) in enumerate(_with_last(batches)):
+            rows = batch.columns.rows
+            rows["lane"] = batch.lane_of_row
+            rows["clock_ns"] = np.maximum.accumulate(np.maximum(rows["high_before_ns"], clock_ns))
+            clock_ns = int(rows["clock_ns"][-1]) if len(rows) else clock_ns
+            block = LaneBlock(
+                number=number,
+                columns=batch.columns,
+                rejected=list(refused),
+                times=BlockTimes(high_ns=clock_ns),
+                is_absolute=True,
+                is_last=is_last,
+                skipped_fields=dict(skipped),
+            )
+            refused.clear()
+            skipped.clear()
+            if number >= first:
+                yield MergedItem(block)
+
+
+def _lane_columns(
+    source: FileSource | AdaptedSource,
+    lane: int,
+    refused: list[tuple[int, Rejected]],
+    skipped: dict[str, int],
+) -> Iterator[EventColumns]:
+    """Yield one lane's rows with its own time and lines in them; note what was refused."""
+    time = LaneTime()
+    for item in _in_order(source):
+        block = item.scan()
+        carry = time.carry(block.times)
+        rows = block.columns.rows
+        rows["high_before_ns"] = np.maximum(rows["high_before_ns"], carry[0])
+        rows["line_number"] += carry[2]
+        lines = int(carry[2])
+        refused += [
+            (lane, replace(r, line_number=r.line_number + lines)) for _, r in block.rejected
+        ]
+        for name, count in block.skipped_fields.items():
+            skipped[name] = skipped.get(name, 0) + count
+        time.advance(block.times)
+        yield block.columns
+
+
+def _in_order(source: FileSource | AdaptedSource) -> Iterator[LaneItem]:
+    """Yield all blocks of a source in order, whatever its parts."""
+    parts = [source.items(part, 0) for part in range(source.parts)]
+    while True:
+        for part in parts:
+            item = next(part, None)
+            if item is None:
+                return
+            yield item
+
+
+def _with_last(blocks: Iterable[BlockType]) -> Iterator[tuple[BlockType, bool]]:
+    """Yield each block and whether it is the last."""
+    ahead = iter(blocks)
+    try:
+        block = next(ahead)
+    except StopIteration:
+        return
+    for following in ahead:
+        yield block, False
+        block = following
+    yield block, True

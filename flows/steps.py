@@ -1,0 +1,178 @@
+"""The account step: takes one shard's blocks in order, whatever order they arrive in."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from detectors.core.stage import AccountStage, OfficeEvent, StageOutput
+from flows.lanes import NEVER_NS, LaneTime, ShardBlock
+from schemas.alerts import Finding, Headroom
+from schemas.columns import EventColumns, Rejected
+from schemas.events import SECOND_NS
+
+END_OF_TIME_NS: Final = 2**62
+_CLOSE_EVERY_NS: Final = 60 * SECOND_NS
+
+
+class LostLine(Struct, frozen=True, kw_only=True):
+    """A refused line with its place in its lane."""
+
+    lane: str
+    line_number: int
+    rejected: Rejected
+
+
+class ShardMessage(Struct, kw_only=True):
+    """What one block meant for one shard, on its way to the writer.
+
+    ``watermark_ns`` is the time up to which nothing of this shard can still come; ``is_last`` says
+    that no message of the shard follows.
+    """
+
+    shard: int
+    number: int
+    watermark_ns: int
+    findings: list[Finding] = []
+    headroom: list[Headroom] = []
+    office: list[OfficeEvent] = []
+    lost: list[LostLine] = []
+    totals: dict[str, int] = {}
+    is_last: bool = False
+
+
+@dataclass(slots=True)
+class AccountStep:
+    """One shard: its stage, its lane's time, and blocks that came before their turn.
+
+    Parameters
+    ----------
+    shard
+        Index of the shard.
+    stage
+        A stage with the run's detectors.
+    batch_rows
+        How many rows the stage takes at once; changes speed only.
+    """
+
+    shard: int
+    stage: AccountStage
+    batch_rows: int
+    lane_time: LaneTime = field(default_factory=LaneTime)
+    next_number: int = 0
+    waiting: dict[int, ShardBlock] = field(default_factory=dict)
+    closed_until_ns: int = NEVER_NS
+    refused: int = 0
+    ahead: int = 0
+    skipped: dict[str, int] = field(default_factory=dict)
+
+    def take(self, block: ShardBlock) -> list[ShardMessage]:
+        """Take a block when its turn comes; return the messages of every block now done.
+
+        A block that was applied before is a bug of ours and stops the process: skipping it
+        silently would hide a doubled or lost event.
+        """
+        assert block.number >= self.next_number, (
+            f"shard {self.shard}: block {block.number} came again, {self.next_number} is next"
+        )
+        assert block.number not in self.waiting, f"block {block.number} came twice"
+        self.waiting[block.number] = block
+        messages = []
+        while self.next_number in self.waiting:
+            messages.append(self._apply(self.waiting.pop(self.next_number)))
+            self.next_number += 1
+        return messages
+
+    def _apply(self, block: ShardBlock) -> ShardMessage:
+        output = StageOutput()
+        carry = _neutral() if block.is_absolute else self.lane_time.carry(block.times)
+        rows = block.columns.rows
+        for start in range(0, len(rows), self.batch_rows):
+            part = EventColumns(rows[start : start + self.batch_rows], block.columns.raw)
+            _extend(output, self.stage.take(part, carry))
+        lost = self._lost(block)
+        self.lane_time.advance(block.times)
+        self.ahead += block.times.ahead
+        watermark_ns = self.lane_time.high_ns - self.stage.config.lateness_ns
+        self._close(END_OF_TIME_NS if block.is_last else watermark_ns, output)
+        return ShardMessage(
+            shard=self.shard,
+            number=block.number,
+            watermark_ns=watermark_ns,
+            findings=output.findings,
+            headroom=output.headroom,
+            office=output.office,
+            lost=lost,
+            totals=self.totals(),
+            is_last=block.is_last,
+        )
+
+    def _close(self, watermark_ns: int, output: StageOutput) -> None:
+        """Judge ended days; looking once a minute of lane time costs little and changes nothing."""
+        if watermark_ns >= self.closed_until_ns + _CLOSE_EVERY_NS:
+            self.closed_until_ns = watermark_ns
+            _extend(output, self.stage.close(watermark_ns))
+
+    def _lost(self, block: ShardBlock) -> list[LostLine]:
+        before = 0 if block.is_absolute else self.lane_time.lines
+        names = self.stage.config.lane_names
+        self.refused += len(block.rejected)
+        for name, count in block.skipped_fields.items():
+            self.skipped[name] = self.skipped.get(name, 0) + count
+        return [
+            LostLine(lane=names[lane], line_number=r.line_number + before, rejected=r)
+            for lane, r in block.rejected
+        ]
+
+    def totals(self) -> dict[str, int]:
+        """Return the shard's counts so far."""
+        own = {"refused": self.refused, "ahead": self.ahead}
+        skipped = {f"skipped.{name}": count for name, count in self.skipped.items()}
+        return self.stage.totals() | own | skipped
+
+    def snapshot(self) -> dict[str, Any]:
+        """Copy everything that must survive a crash."""
+        return {
+            "stage": self.stage.dump(),
+            "lane_time": (self.lane_time.high_ns, self.lane_time.last_ns, self.lane_time.lines),
+            "next_number": self.next_number,
+            "waiting": dict(self.waiting),
+            "closed_until_ns": self.closed_until_ns,
+            "refused": self.refused,
+            "ahead": self.ahead,
+            "skipped": dict(self.skipped),
+        }
+
+    @classmethod
+    def resume(
+        cls,
+        shard: int,
+        make_stage: Callable[[], AccountStage],
+        batch_rows: int,
+        state: dict[str, Any] | None,
+    ) -> "AccountStep":
+        """Start a shard, from a snapshot where there is one."""
+        step = cls(shard, make_stage(), batch_rows)
+        if state is not None:
+            step.stage.restore(state["stage"])
+            step.lane_time = LaneTime(*state["lane_time"])
+            step.next_number = state["next_number"]
+            step.waiting = dict(state["waiting"])
+            step.closed_until_ns = state["closed_until_ns"]
+            step.refused = state["refused"]
+            step.ahead = state["ahead"]
+            step.skipped = dict(state["skipped"])
+        return step
+
+
+def _neutral() -> NDArray[np.int64]:
+    return np.array([NEVER_NS, NEVER_NS, 0], np.int64)
+
+
+def _extend(output: StageOutput, more: StageOutput) -> None:
+    output.findings += more.findings
+    output.headroom += more.headroom
+    output.office += more.office
