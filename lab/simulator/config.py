@@ -1,6 +1,7 @@
 """What is simulated, and what was planted in it."""
 
 import datetime as dt
+import warnings
 from typing import Final
 
 import exchange_calendars  # type: ignore[import-untyped]  # the package carries no types
@@ -117,7 +118,11 @@ def _check_date(trading_date: str) -> None:
     for name in sorted({venue.calendar for venue in VENUES}):
         around = dt.timedelta(days=7)
         try:
-            calendar = exchange_calendars.get_calendar(name, start=day - around, end=day + around)
+            # Its warnings are about the inside of pandas and concern nobody who simulates.
+            with warnings.catch_warnings(action="ignore"):
+                calendar = exchange_calendars.get_calendar(
+                    name, start=day - around, end=day + around
+                )
         except ValueError as error:
             raise ValueError(
                 f"the calendar of {name} does not reach {trading_date}; choose an earlier date"

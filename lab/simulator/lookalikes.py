@@ -137,7 +137,7 @@ LOOK_ALIKES: Final = (
     ),
     LookAlike(
         "futures_maker", _INDEX, _futures_maker, 1.22,
-        (plants.FUTURES, plants.FUTURES_LARGE), "market_maker", variants=_BOTH_KINDS_EXEMPT,
+        (plants.FUTURES_INDEX, plants.FUTURES_LARGE), "market_maker", variants=_BOTH_KINDS_EXEMPT,
     ),
     LookAlike(
         "hedger", _COMMODITY, _hedger, 1.1,

@@ -18,6 +18,7 @@ RATE_SECOND: Final = "cn.order_rate.second"
 RATE_DAY: Final = "cn.order_rate.day"
 INSTANT: Final = "cn.instant_cancels"
 FUTURES: Final = "cn.futures.cancels"
+FUTURES_INDEX: Final = "cn.futures.cancels.index"
 FUTURES_LARGE: Final = "cn.futures.large_cancels"
 OTR_NUMBER: Final = "eu.otr.number"
 OTR_VOLUME: Final = "eu.otr.volume"
@@ -112,9 +113,10 @@ def _order_rate_day(script: Script, count: int) -> None:
             order = script.enter(
                 at, instrument, (tape.BUY, tape.SELL)[i // 16 % 2], script.lots(instrument)
             )
-            waiting.append(order)
-            if len(waiting) % 10 == 0:
-                script.fill_all(waiting.pop(), at + 5_000_000)
+            if i % 40 == 0:
+                script.fill_all(order, at + 5_000_000)
+            else:
+                waiting.append(order)
 
 
 def mostly_cancelled(script: Script, orders: int, cancelled: int, instant: int) -> None:
@@ -252,7 +254,7 @@ FAMILIES: Final = (
         "instant_cancels.ratio", INSTANT, _SHANGHAI, 200, _instant_cancels_ratio, most=RATIO_ORDERS
     ),
     Family("futures.cancels", FUTURES, _COMMODITY, 500, futures_cancels),
-    Family("futures.cancels.index", FUTURES, _INDEX, 400, futures_cancels),
+    Family("futures.cancels.index", FUTURES_INDEX, _INDEX, 400, futures_cancels),
     Family("futures.large_cancels", FUTURES_LARGE, _COMMODITY, 50, _futures_large_cancels),
     Family("futures.large_cancels.size", FUTURES_LARGE, _COMMODITY, 300, _futures_large_size),
     Family("otr.number", OTR_NUMBER, _PARIS, 100, _otr_number, strict=True),

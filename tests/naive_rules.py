@@ -1,0 +1,299 @@
+"""Every layer-0 rule counted in the plainest way: the referee of the detectors.
+
+``evaluate(lines)`` reads NDJSON in lane order and says which accounts break which rule at some
+moment of their day; ``evaluate_at_close(lines)`` says it for the rules that are provisional during
+the day, as they stand at its end (the others cannot be taken back).
+
+Conventions
+- A day is the local date of the event's venue; there are no night sessions here.
+- A replace or cancel belongs to its order's instrument and venue; those of unknown orders are left
+  out, as nobody can say which rule they fall under.
+- The customer's cancels are those with reason ``user``, ``unknown`` or ``kill_switch``.
+- An event is left out of a rule when a registration that the rule honours is on file for its
+  account, instrument and moment. The latest ``ref.account`` replaces what was on file.
+- A cancel's quantity is what it says, or else what was left of the order.
+- Ratios are compared in whole numbers: never in floats.
+- A round trip runs from flat to flat in one instrument; it is won when more came in than went out.
+  A fill that turns the position around ends one round trip and begins the next.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from fractions import Fraction
+from functools import cache
+from typing import Any
+from zoneinfo import ZoneInfo
+
+SECOND_NS = 1_000_000_000
+CN_EQUITIES = {"XSHG", "XSHE", "BJSE"}
+CN_FUTURES = {"CCFX", "XSGE", "XDCE", "XZCE", "XINE", "GFEX"}
+INDEX_FUTURES = ("IF", "IH", "IC", "IM")
+EU = {"XPAR", "XAMS", "XBRU", "XLIS", "XDUB", "XOSL", "XETR", "XMIL", "XMAD", "XHEL", "XSTO"}
+ZONES = dict.fromkeys(CN_EQUITIES | CN_FUTURES, "Asia/Shanghai") | dict.fromkeys(EU, "Europe/Paris")
+CUSTOMER = {"user", "unknown", "kill_switch"}
+
+
+@dataclass
+class Fact:
+    """One order, replace, cancel or fill, with what is known of its order."""
+
+    kind: str
+    account: str
+    instrument: str
+    venue: str
+    day: str
+    time_ns: int
+    quantity: Decimal
+    price: Decimal | None
+    side: str
+    simulated: bool
+    customer_cancel: bool
+    age_ns: int
+    registered: set[str]
+
+
+def read_facts(lines: Iterable[bytes | str]) -> list[Fact]:
+    orders: dict[tuple[str, str], dict[str, Any]] = {}
+    on_file: dict[str, list[dict[str, Any]]] = {}
+    facts = []
+    for line in lines:
+        event = json.loads(line, parse_float=Decimal)
+        kind, account = event["kind"], event.get("account_id")
+        if kind == "ref.account":
+            on_file[account] = event.get("registrations", [])
+            continue
+        if kind not in {"order.new", "order.replace", "order.cancel", "fill"}:
+            continue
+        key = (account, event["order_id"])
+        if kind == "order.new":
+            orders[key] = {**event, "left": Decimal(event["quantity"])}
+        order = orders.get(key, event)
+        if "instrument" not in order:
+            continue
+        quantity = Decimal(event.get("quantity", order.get("left", 0)))
+        if kind == "order.replace":
+            order["left"] = quantity
+        elif kind != "order.new" and "left" in order:
+            order["left"] -= quantity
+        registered = {
+            entry["registration"]
+            for entry in on_file.get(account, [])
+            if entry.get("instrument") in {None, order["instrument"]}
+            and entry["valid_from_ns"] <= event["event_time_ns"]
+            and event["event_time_ns"] < entry.get("valid_until_ns", 2**63)
+        }
+        facts.append(
+            Fact(
+                kind=kind,
+                account=account,
+                instrument=order["instrument"],
+                venue=order["venue"],
+                day=local_day(event["event_time_ns"], order["venue"]),
+                time_ns=event["event_time_ns"],
+                quantity=quantity,
+                price=Decimal(event["price"]) if "price" in event else None,
+                side=order["side"],
+                simulated=event.get("is_simulated", False),
+                customer_cancel=kind == "order.cancel" and event["reason"] in CUSTOMER,
+                age_ns=event["event_time_ns"] - order["event_time_ns"],
+                registered=registered,
+            )
+        )
+    return facts
+
+
+def local_day(time_ns: int, venue: str) -> str:
+    return day_of_second(time_ns // SECOND_NS, ZONES.get(venue, "UTC"))
+
+
+@cache
+def day_of_second(second: int, zone: str) -> str:
+    return datetime.fromtimestamp(second, UTC).astimezone(ZoneInfo(zone)).date().isoformat()
+
+
+def grouped(
+    facts: list[Fact], venues: set[str], exempting: set[str], key: Callable[[Fact], Any]
+) -> dict[Any, list[Fact]]:
+    groups = defaultdict(list)
+    for fact in facts:
+        if fact.venue in venues and not fact.registered & exempting:
+            groups[key(fact)].append(fact)
+    return groups
+
+
+def by_account_day(fact: Fact) -> tuple[str, str]:
+    return fact.account, fact.day
+
+
+def by_contract_day(fact: Fact) -> tuple[str, str, str]:
+    return fact.account, fact.instrument, fact.day
+
+
+def is_action(fact: Fact) -> bool:
+    return fact.kind in {"order.new", "order.replace"} or fact.customer_cancel
+
+
+def order_rate_second(facts: list[Fact], figure: int = 300) -> set[str]:
+    found = set()
+    for (account, _), rows in grouped(facts, CN_EQUITIES, {"market_maker"}, by_account_day).items():
+        times = [row.time_ns for row in rows if is_action(row)]
+        first = 0
+        for i, time_ns in enumerate(times):
+            while times[first] <= time_ns - SECOND_NS:
+                first += 1
+            if i - first + 1 >= figure:
+                found.add(account)
+    return found
+
+
+def order_rate_day(facts: list[Fact], figure: int = 20_000) -> set[str]:
+    groups = grouped(facts, CN_EQUITIES, {"market_maker"}, by_account_day)
+    return {account for (account, _), rows in groups.items() if sum(map(is_action, rows)) >= figure}
+
+
+def instant_cancels(facts: list[Fact]) -> tuple[set[str], set[str]]:
+    """Return who breaks the rule at some moment, and who does at the end of the day."""
+    ever, at_close = set(), set()
+    for (account, _), rows in grouped(facts, CN_EQUITIES, {"market_maker"}, by_account_day).items():
+        entered = cancelled = instant = 0
+        broken = False
+        for row in rows:
+            entered += row.kind == "order.new"
+            cancelled += row.customer_cancel
+            instant += row.customer_cancel and row.age_ns <= SECOND_NS
+            broken = entered >= 50 and instant >= 10 and cancelled * 100 >= 80 * entered
+            if broken:
+                ever.add(account)
+        if broken:
+            at_close.add(account)
+    return ever, at_close
+
+
+def is_index_future(fact: Fact) -> bool:
+    return fact.venue == "CCFX" and fact.instrument.startswith(INDEX_FUTURES)
+
+
+def futures_cancels(facts: list[Fact]) -> tuple[set[str], set[str]]:
+    """Return who breaks the general figure, and who that of index futures."""
+    general, index = set(), set()
+    for (account, _, _), rows in grouped(
+        facts, CN_FUTURES, {"market_maker", "hedge"}, by_contract_day
+    ).items():
+        count = sum(row.customer_cancel for row in rows)
+        if is_index_future(rows[0]):
+            if count >= 400:
+                index.add(account)
+        elif count >= 500:
+            general.add(account)
+    return general, index
+
+
+def futures_large_cancels(facts: list[Fact]) -> set[str]:
+    groups = grouped(facts, CN_FUTURES, {"market_maker", "hedge"}, by_contract_day)
+    return {
+        account
+        for (account, _, _), rows in groups.items()
+        if sum(row.customer_cancel and row.quantity >= 300 for row in rows) >= 50
+    }
+
+
+def order_to_trade(
+    facts: list[Fact], ratio_max: int, *, by_volume: bool
+) -> tuple[set[str], set[str]]:
+    """Return who breaks the rule at some moment, and who does at the end of the day."""
+    ever, at_close = set(), set()
+    weights = {"order.new": 1, "order.replace": 2, "order.cancel": 1}
+    for (account, _, _), rows in grouped(facts, EU, {"market_maker"}, by_contract_day).items():
+        ordered = traded = Fraction(0)
+        broken = False
+        for row in rows:
+            amount = Fraction(row.quantity) if by_volume else Fraction(1)
+            if row.kind == "fill":
+                traded += amount
+            else:
+                ordered += weights[row.kind] * amount
+            if traded:
+                broken = ordered / traded - 1 > ratio_max
+            else:
+                # A volume has no number of orders to be compared with the maximum.
+                broken = not by_volume and ordered > ratio_max
+            if broken:
+                ever.add(account)
+        if broken:
+            at_close.add(account)
+    return ever, at_close
+
+
+def closed_round_trips(fills: list[Fact]) -> list[Decimal]:
+    """Return what each closed round trip of one account in one instrument earned."""
+    earned = []
+    position = money = Decimal(0)
+    for fill in fills:
+        assert fill.price is not None
+        signed = fill.quantity if fill.side == "buy" else -fill.quantity
+        if position and position * signed < 0 and abs(signed) >= abs(position):
+            money += position * fill.price
+            earned.append(money)
+            signed += position
+            position = money = Decimal(0)
+        position += signed
+        money -= signed * fill.price
+    return earned
+
+
+def win_rate(facts: list[Fact], units_min: int = 10) -> set[str]:
+    """Return the simulated accounts above 90 % after some closed round trip."""
+    found = set()
+    fills_of: dict[tuple[str, str], list[Fact]] = defaultdict(list)
+    trips: dict[str, int] = defaultdict(int)
+    wins: dict[str, int] = defaultdict(int)
+    for fact in facts:
+        if fact.kind != "fill" or not fact.simulated:
+            continue
+        fills = fills_of[fact.account, fact.instrument]
+        before = len(closed_round_trips(fills))
+        fills.append(fact)
+        earned = closed_round_trips(fills)
+        if len(earned) > before:
+            trips[fact.account] += 1
+            wins[fact.account] += earned[-1] > 0
+            # What is closed stays closed: forget the fills unless one turned the position.
+            if sum(f.quantity if f.side == "buy" else -f.quantity for f in fills) == 0:
+                fills.clear()
+            if (
+                trips[fact.account] >= units_min
+                and wins[fact.account] * 10 > 9 * trips[fact.account]
+            ):
+                found.add(fact.account)
+    return found
+
+
+def evaluate_facts(facts: list[Fact], *, at_close: bool) -> dict[str, set[str]]:
+    """Return rule id -> the accounts that break it, at some moment or as it stands at the end."""
+    which = int(at_close)
+    general, index = futures_cancels(facts)
+    return {
+        "cn.order_rate.second": order_rate_second(facts),
+        "cn.order_rate.day": order_rate_day(facts),
+        "cn.instant_cancels": instant_cancels(facts)[which],
+        "cn.futures.cancels": general,
+        "cn.futures.cancels.index": index,
+        "cn.futures.large_cancels": futures_large_cancels(facts),
+        "eu.otr.number": order_to_trade(facts, 100, by_volume=False)[which],
+        "eu.otr.volume": order_to_trade(facts, 1000, by_volume=True)[which],
+        "source.win_rate": win_rate(facts),
+    }
+
+
+def evaluate(lines: Iterable[bytes | str]) -> dict[str, set[str]]:
+    """Return rule id -> the accounts that break it at some moment."""
+    return evaluate_facts(read_facts(lines), at_close=False)
+
+
+def evaluate_at_close(lines: Iterable[bytes | str]) -> dict[str, set[str]]:
+    """Return rule id -> the accounts that stand as having broken it when their day is over."""
+    return evaluate_facts(read_facts(lines), at_close=True)
