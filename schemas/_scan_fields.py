@@ -92,12 +92,12 @@ class Work(NamedTuple):
 
 def view_rows(rows: Rows) -> RowViews:
     """View ``rows`` as the kernels take them."""
-    shape = (len(rows), -1)
+    size = rows.dtype.itemsize  # spelled out, because -1 cannot be told for no rows at all
     return RowViews(
-        rows.view(np.int64).reshape(shape),
-        rows.view(np.uint64).reshape(shape),
-        rows.view(np.uint32).reshape(shape),
-        rows.view(np.uint8).reshape(shape),
+        rows.view(np.int64).reshape(len(rows), size // 8),
+        rows.view(np.uint64).reshape(len(rows), size // 8),
+        rows.view(np.uint32).reshape(len(rows), size // 4),
+        rows.view(np.uint8).reshape(len(rows), size),
     )
 
 
@@ -142,7 +142,7 @@ def _money(digits: int, decimals: int) -> Any:
 
 
 @inlined
-def _put_money(buffer: Bytes, spec: Any, index: int, work: Any, tables: Any, place: Any) -> bool:
+def _put_money(buffer: Bytes, spec: Any, index: int, work: Any, tables: Any, place: Any) -> Any:
     """Read token ``index`` as money, from a number or from a string that spells one."""
     tokens, specs = work.tokens, tables.specs
     digits = work.values[index]
@@ -182,7 +182,7 @@ def _hash_again(buffer: Bytes, word: int, index: int, work: Any, key: Any) -> An
 @inlined
 def _put_string(
     buffer: Bytes, spec: Any, index: int, work: Any, tables: Any, place: Any, key: Any
-) -> bool:
+) -> Any:
     """Check a string's length; hash it, or note it where its hash needs another field first."""
     tokens, specs = work.tokens, tables.specs
     length = tokens[index, 3]
@@ -200,7 +200,7 @@ def _put_string(
 
 
 @inlined
-def _put_choice(buffer: Bytes, spec: Any, index: int, work: Any, tables: Any, place: Any) -> bool:
+def _put_choice(buffer: Bytes, spec: Any, index: int, work: Any, tables: Any, place: Any) -> Any:
     """Look a choice up and write its code."""
     tokens, column = work.tokens, tables.specs[spec, 2]
     if tokens[index, 1] != TOKEN_STRING:
@@ -236,7 +236,7 @@ def _put_scalar(spec: Any, index: int, work: Any, tables: Any, place: Any) -> An
 @inlined
 def _put_field(
     buffer: Bytes, spec: Any, index: int, work: Any, tables: Any, place: Any, key: Any
-) -> bool:
+) -> Any:
     """Check token ``index`` against its field and write it into the row."""
     value_type = tables.specs[spec, 0]
     if value_type == STRING:
@@ -291,7 +291,7 @@ def _count_foreign(count: int, kind: int, work: Any, tables: Any) -> None:
 @inlined
 def put_fields(
     buffer: Bytes, kind: int, count: int, work: Any, tables: Any, place: Any, key: Any
-) -> bool:
+) -> Any:
     """Check all tokens against the kind and write them; False if the line is not plain."""
     work.pending[KEEP_ACCOUNT, 1] = 0
     work.pending[KEEP_TENANT, 1] = 0

@@ -33,3 +33,42 @@ REASONS: Final[dict[str, str]] = {
     "bad_record": "A record of another format that its adapter cannot read.",
     "torn_record": "The last record of a file ends before its last column.",
 }
+
+
+def as_markdown() -> str:
+    """Return the reference page; ``docs/reference/reasons.md`` holds it."""
+    head = [
+        "# Why a line is refused",
+        "",
+        "A refused line becomes a dead letter with one of these reasons, the field's path, what",
+        "was expected and what was there. Its neighbours are processed. Written by",
+        "`python -m schemas.reasons`.",
+        "",
+        "| reason | meaning |",
+        "|---|---|",
+    ]
+    rows = [f"| `{code}` | {meaning} |" for code, meaning in REASONS.items()]
+    return "\n".join([*head, *rows]) + "\n\n" + _NOTES
+
+
+_NOTES: Final = """## What counts as money
+
+A JSON number or a decimal string: plain digits, optional sign, point, exponent. What counts is
+the value, not the spelling: it is taken if it is a whole multiple of 10^-8 and at most
+92,233,720,368 either way. So `1.5e3` and `0.100000000000` are taken, `1e-9` is
+`too_many_decimals`. Nothing is rounded, and nothing passes through a float.
+
+## When an order needs a price
+
+`order.new` without a price is `missing_price` unless its `order_type` is `market`, `stop` (it
+becomes a market order) or `pegged` (its price follows the book). No `order_type` counts as a
+limit order.
+
+## What is not an error
+
+Fields we do not know are allowed and counted by name; `null` means absent; white space, key
+order, CRLF line ends and a last line without line feed do not matter.
+"""
+
+if __name__ == "__main__":
+    print(as_markdown(), end="")  # noqa: T201 printing it is what the module is run for

@@ -307,7 +307,7 @@ def _check_money(value: Any) -> None:
 
 def _check_positive(value: Any) -> None:
     if _read_money(value) <= 0:
-        raise Fault("quantity_not_positive", "more than zero", shorten(value))
+        raise Fault("quantity_not_positive", "more than zero", describe(value))
 
 
 def _read_money(value: Any) -> int:
