@@ -4,7 +4,7 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
@@ -207,7 +207,6 @@ class LedgerWriter:
 
     def _begin(self) -> None:
         """Create the tables and the first entry in one transaction: no log without its opening."""
-        self._log.log_time_ns = self._clock()
         with self._transaction():
             create_tables(self._database, self.origin)
             batch = self._new_batch()
@@ -322,6 +321,8 @@ class LedgerWriter:
             raise  # refused while laying out: nothing was touched
         except BaseException as error:
             self._unusable = f"The writer of {self.folder} failed ({error}): start it again."
+            with suppress(sqlite3.Error):  # a half-done transaction would lock the next writer out
+                self._database.rollback()
             if isinstance(error, (OSError, sqlite3.Error)):
                 raise LedgerLost(self._unusable) from error
             raise
