@@ -121,7 +121,9 @@ class Plan:
             factory = self.factories.get(spec.scheme)
             if factory is None:
                 known = ", ".join(sorted(self.factories)) or "none"
-                raise ValueError(f"{spec.name}: no input of kind {spec.scheme}://; there is {known}")
+                raise ValueError(
+                    f"{spec.name}: no input of kind {spec.scheme}://; there is {known}"
+                )
             return BytesSource(spec.scheme, lambda: factory(spec.name), options)
         path = Path(spec.name)
         adapter = adapters.choose(spec.format, path)
@@ -196,17 +198,16 @@ class Plan:
         )
         may_notify = frozenset(d.rule.id for d in detectors if d.rule.may_notify)
         outputs = WriterOutputs(
-            ledger=LedgerWriter(
-                paths.ledger / LOG_NAME, ORIGIN, clock.now_ns, on_point=self.crash
-            ),
+            ledger=LedgerWriter(paths.ledger / LOG_NAME, ORIGIN, clock.now_ns, on_point=self.crash),
             store=Store(
                 paths.store, int(config.value("dead_letters.kept_max")), on_point=self.crash
             ),
             control=ControlLog(paths.control),
             outbox=self.data / "outbox" / "notices",
         )
-        step = WriterStep(Policy(policy_state, maker, notices, may_notify), outputs, run_key,
-                          self.shards)
+        step = WriterStep(
+            Policy(policy_state, maker, notices, may_notify), outputs, run_key, self.shards
+        )
         if state is not None:
             step.restore(state)
         self._write_down_config(step, maker, run_key)

@@ -185,9 +185,8 @@ class AdaptedSource:
 
     def scanner(self) -> Scanner:
         """Make a scanner that takes what the adapter's source may leave out."""
-        return Scanner(
-            self._options.key, anonymous=self._adapter.anonymous, tenant=self._options.tenant
-        )
+        anonymous = self._adapter.anonymous and not self._adapter_options.accounts
+        return Scanner(self._options.key, anonymous=anonymous, tenant=self._options.tenant)
 
 
 class BytesSource:

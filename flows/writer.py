@@ -220,6 +220,12 @@ class WriterStep:
             newest=[row for act in acts if act.draft.kind == "alert" for row in act.batch.alerts],
         )
 
+    def close(self) -> None:
+        """Bring everything up to date and let go of it."""
+        self.outputs.ledger.close()
+        self.outputs.store.close()
+        self.outputs.control.close()
+
     def snapshot(self) -> dict[str, Any]:
         """Copy everything that must survive a crash, and where the ledger stood."""
         size, head = self.outputs.ledger.head

@@ -59,7 +59,11 @@ class Head(Struct, frozen=True):
 
 def connect_writer(folder: Path) -> sqlite3.Connection:
     """Open the log's database for its one writer; `prepare_writer` is to follow."""
-    return sqlite3.connect(folder / DATABASE, isolation_level=None, timeout=10)
+    # One thread at a time uses it, but not always the one that opened it: engines run their
+    # workers in threads of their own and close from the main one.
+    return sqlite3.connect(
+        folder / DATABASE, isolation_level=None, timeout=10, check_same_thread=False
+    )
 
 
 def prepare_writer(database: sqlite3.Connection) -> bool:

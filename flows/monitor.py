@@ -1,0 +1,221 @@
+"""The dataflow, whole, on one screen.
+
+Only four of the engine's operators are used, and nothing of the monitor's own logic knows it: the
+plain loop (``flows.loop``) runs the same steps and must give the same alerts.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, Final
+
+import bytewax.operators as op
+from bytewax.dataflow import Dataflow
+from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+from bytewax.operators import StatefulBatchLogic
+from bytewax.outputs import DynamicSink, StatelessSinkPartition
+
+from flows.lanes import ShardBlock, deal
+from flows.plan import Plan
+from flows.sources import LaneItem, Source
+from flows.steps import AccountStep, ShardMessage
+from flows.writer import WriterStep
+from schemas.hashing import siphash13
+
+Keyed = tuple[str, Any]
+WRITER_SHARD: Final = 0  # its key lands on worker 0, where the ledger lies
+
+
+def shard_key(shard: int, shards: int, prefix: str = "s") -> str:
+    """Return the shard's key: the first name that the engine puts on worker ``shard`` mod W.
+
+    The engine routes a key by SipHash-1-3 of its text, modulo the workers; so a name whose hash is
+    the shard modulo the shard count lands on worker shard mod W for every power of two W up to it.
+
+    Examples
+    --------
+    >>> shard_key(0, 1)
+    's0'
+    """
+    number = 0
+    while True:
+        name = f"{prefix}{number}"
+        # Rust hashes a str as its bytes and one 0xFF, so that ("a", "bc") and ("ab", "c") differ.
+        if siphash13(name.encode() + b"\xff") % shards == shard:
+            return name
+        number += 1
+
+
+def build_flow(plan: Plan, run_key: str, hooks: "Hooks") -> Dataflow:
+    """Build the dataflow: lanes, scan, accounts, writer."""
+    source = plan.source()
+    keys = [shard_key(shard, plan.shards) for shard in range(plan.shards)]
+    writer_key = shard_key(WRITER_SHARD, plan.shards, "w")
+    make_stage = plan.stage_factory(source)
+
+    def start_shard(shard: int, state: Any) -> AccountStep:
+        return plan.account_step(shard, make_stage, state)
+
+    def start_writer(state: Any) -> WriterLogic:
+        step = plan.writer_step(run_key, state)
+        step.on_progress = hooks.on_progress
+        hooks.writer = step
+        return WriterLogic(step, plan)
+
+    flow = Dataflow("tapewatch")
+    lanes = op.input("lanes", flow, LaneSource(source, plan, hooks.should_stop))
+    parts = op.flat_map("scan", lanes, partial(scan, keys=keys, shards=plan.shards))
+    found = op.stateful_batch(
+        "accounts", parts, lambda state: AccountLogic(start_shard, plan, state)
+    )
+    messages = op.flat_map("to_writer", found, partial(to_writer, key=writer_key))
+    written = op.stateful_batch("write", messages, start_writer)
+    op.output("done", written, _Nowhere())
+    return flow
+
+
+class Hooks:
+    """What the process around the flow gives it: when to stop, whom to tell."""
+
+    def __init__(
+        self,
+        should_stop: Callable[[], bool] = lambda: False,
+        on_progress: Callable[[Any], None] = lambda _progress: None,
+    ) -> None:
+        self.should_stop = should_stop
+        self.on_progress = on_progress
+        self.writer: WriterStep | None = None  # in the process where the writer runs
+
+
+def scan(item: LaneItem, *, keys: Sequence[str], shards: int) -> list[Keyed]:
+    """Turn a block's bytes into columns and deal them to the shards."""
+    return [(keys[part.shard], part) for part in deal(item.scan(), shards)]
+
+
+def to_writer(item: Keyed, *, key: str) -> list[Keyed]:
+    """Send a shard's message to the one writer."""
+    return [(key, item[1])]
+
+
+class LaneSource(FixedPartitionedSource[LaneItem, int]):
+    """A source's parts as the engine's partitions; the state is the next block's number."""
+
+    def __init__(self, source: Source, plan: Plan, should_stop: Callable[[], bool]) -> None:
+        self._source = source
+        self._plan = plan
+        self._should_stop = should_stop
+
+    def list_parts(self) -> list[str]:
+        """Name the parts."""
+        return [f"part-{part:03}" for part in range(self._source.parts)]
+
+    def build_part(self, step_id: str, for_part: str, resume_state: int | None) -> "LanePart":
+        """Open one part where it stood."""
+        del step_id
+        part = int(for_part.removeprefix("part-"))
+        first = resume_state or 0
+        allowance = int(self._plan.config.value("intake.unacknowledged_bytes_max"))
+        return LanePart(
+            self._source.items(part, first),
+            first,
+            allowance // self._source.parts,
+            self._should_stop,
+        )
+
+
+class LanePart(StatefulSourcePartition[LaneItem, int]):
+    """One part: gives a block at a time, and waits when too much is not yet snapshotted."""
+
+    def __init__(
+        self,
+        items: Iterator[LaneItem],
+        next_number: int,
+        allowance_bytes: int,
+        should_stop: Callable[[], bool],
+    ) -> None:
+        self._items = items
+        self._next_number = next_number
+        self._allowance_bytes = allowance_bytes
+        self._given_bytes = 0
+        self._should_stop = should_stop
+
+    def next_batch(self) -> list[LaneItem]:
+        """Give the next block; nothing while the allowance of this epoch is used up."""
+        if self._should_stop():
+            raise StopIteration
+        if self._given_bytes >= self._allowance_bytes:
+            return []
+        item = next(self._items)  # StopIteration at the end is what the engine expects
+        self._next_number = item.number + 1
+        self._given_bytes += item.size
+        return [item]
+
+    def snapshot(self) -> int:
+        """Return where to go on. The next call comes when this epoch is durable everywhere."""
+        self._given_bytes = 0
+        return self._next_number
+
+
+class AccountLogic(StatefulBatchLogic[ShardBlock, ShardMessage, dict[str, Any]]):
+    """One shard's account step under the engine; its first block says which shard it is."""
+
+    def __init__(
+        self, start: Callable[[int, Any], AccountStep], plan: Plan, state: dict[str, Any] | None
+    ) -> None:
+        self._start = start
+        self._plan = plan
+        self._step = None if state is None else start(state["shard"], state["step"])
+
+    def on_batch(self, values: list[ShardBlock]) -> tuple[list[ShardMessage], bool]:
+        """Take blocks; keep the state for ever."""
+        if self._step is None:
+            self._step = self._start(values[0].shard, None)
+        messages = [message for block in values for message in self._step.take(block)]
+        return messages, StatefulBatchLogic.RETAIN
+
+    def on_eof(self) -> tuple[list[ShardMessage], bool]:
+        """Do nothing: a stop is not the end of the input, whose mark is in the stream."""
+        return [], StatefulBatchLogic.RETAIN
+
+    def snapshot(self) -> dict[str, Any]:
+        """Copy the state."""
+        assert self._step is not None
+        self._plan.crash("snapshot.account")
+        return {"shard": self._step.shard, "step": self._step.snapshot()}
+
+
+class WriterLogic(StatefulBatchLogic[ShardMessage, Keyed, dict[str, Any]]):
+    """The writer under the engine."""
+
+    def __init__(self, step: WriterStep, plan: Plan) -> None:
+        self._step = step
+        self._plan = plan
+
+    def on_batch(self, values: list[ShardMessage]) -> tuple[list[Keyed], bool]:
+        """Make messages durable."""
+        self._step.take(values)
+        self._plan.crash("between")
+        return [], StatefulBatchLogic.RETAIN
+
+    def on_eof(self) -> tuple[list[Keyed], bool]:
+        """Bring the ledger's files up to date; the state stays."""
+        self._step.outputs.ledger.flush()
+        return [], StatefulBatchLogic.RETAIN
+
+    def snapshot(self) -> dict[str, Any]:
+        """Copy the state."""
+        self._plan.crash("snapshot.writer")
+        return self._step.snapshot()
+
+
+class _Nowhere(DynamicSink[Keyed]):
+    """The writer step has done everything by then; nothing reaches this sink."""
+
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> "_NowherePart":
+        """Make a worker's part."""
+        del step_id, worker_index, worker_count
+        return _NowherePart()
+
+
+class _NowherePart(StatelessSinkPartition[Keyed]):
+    def write_batch(self, items: list[Keyed]) -> None:
+        assert not items

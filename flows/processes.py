@@ -1,0 +1,135 @@
+"""Several processes as one run: this process is worker 0, the others are its children.
+
+A child reads its orders from its standard input and ends when that closes, so that a killed parent
+leaves nobody behind; when any process ends early, all end. They share one data folder; only
+worker 0 writes to store and ledger.
+"""
+
+import ctypes
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import IO, Final
+
+from msgspec import Struct
+from msgspec import json as msgspec_json
+
+_PR_SET_PDEATHSIG: Final = 1
+_LOOPBACK: Final = "127.0.0.1"
+EXIT_PEER_LOST: Final = 4
+
+
+class WorkerOrders(Struct, frozen=True, kw_only=True):
+    """What a child must know: the plan's own words, and its place in the cluster."""
+
+    data: str
+    inputs: list[dict[str, str]]
+    flags: list[str]
+    config_file: str | None
+    run_key: str
+    process: int
+    addresses: list[str]
+
+
+def free_addresses(count: int) -> list[str]:
+    """Find loopback addresses that nobody listens on just now."""
+    with ExitStack() as held:
+        sockets = [held.enter_context(closing(socket.socket())) for _ in range(count)]
+        for each in sockets:
+            each.bind((_LOOPBACK, 0))
+        return [f"{_LOOPBACK}:{each.getsockname()[1]}" for each in sockets]
+
+
+class Children:
+    """The other processes of a run.
+
+    Parameters
+    ----------
+    command
+        Starts a worker that reads ``WorkerOrders`` as one line from its standard input.
+    """
+
+    def __init__(self, command: Sequence[str], orders: Sequence[WorkerOrders]) -> None:
+        self._processes = [_start(command, order) for order in orders]
+        self._stopping = False
+        for process in self._processes:
+            threading.Thread(target=self._watch, args=(process,), daemon=True).start()
+
+    def _watch(self, process: "subprocess.Popen[bytes]") -> None:
+        """End this process when a child ends before its time: a half run must not go on."""
+        code = process.wait()
+        if code != 0 and not self._stopping:
+            sys.stderr.write(
+                f"A worker process ended early (exit {code}); stopping. "
+                "Run the same command again to go on from the last snapshot.\n"
+            )
+            sys.stderr.flush()
+            os._exit(EXIT_PEER_LOST)
+
+    def stop(self) -> None:
+        """Ask the children to drain and stop."""
+        for process in self._processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+
+    def join(self) -> None:
+        """Wait for the children, whose part of the flow ends with ours."""
+        self._stopping = True
+        for process in self._processes:
+            process.wait()
+            if process.stdin is not None:
+                process.stdin.close()
+
+
+def _start(command: Sequence[str], order: WorkerOrders) -> "subprocess.Popen[bytes]":
+    process = subprocess.Popen(command, stdin=subprocess.PIPE)  # noqa: S603 - our own command
+    assert process.stdin is not None
+    process.stdin.write(msgspec_json.encode(order) + b"\n")
+    process.stdin.flush()
+    return process
+
+
+def read_orders(handle: int) -> WorkerOrders:
+    """Read a child's orders from a file descriptor, and from then on end with the parent."""
+    _die_with_parent()
+    line = b""
+    while not line.endswith(b"\n"):
+        piece = os.read(handle, 1 << 16)
+        if not piece:
+            os._exit(EXIT_PEER_LOST)
+        line += piece
+    threading.Thread(target=_end_when_closed, args=(handle,), daemon=True).start()
+    return msgspec_json.decode(line, type=WorkerOrders)
+
+
+def _die_with_parent() -> None:
+    """Ask the kernel, where it can, to end us in the moment our parent ends."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _end_when_closed(handle: int) -> None:
+    # Not through sys.stdin: its lock, held by a waiting thread, would break our own exit.
+    while os.read(handle, 1):
+        pass
+    os._exit(EXIT_PEER_LOST)
+
+
+def hold_recovery(path: Path) -> IO[bytes]:
+    """Hold the recovery store as a child, for as long as the returned file is open."""
+    file = path.open("ab")
+    fcntl.flock(file, fcntl.LOCK_SH)
+    return file
+
+
+def wait_for_recovery(path: Path) -> None:
+    """Wait until no child of an earlier run holds the recovery store; they end by themselves."""
+    with path.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)

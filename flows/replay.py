@@ -1,0 +1,201 @@
+"""One run over bounded input, from start or from where it stopped, to its summary."""
+
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, Final, Literal
+
+from bytewax.recovery import RecoveryConfig
+from bytewax.testing import cluster_main, run_main
+from msgspec import Struct
+
+from flows import clock
+from flows.datafolder import DataFolder, Run
+from flows.loop import run_loop
+from flows.monitor import Hooks, build_flow
+from flows.plan import InputSpec, Plan
+from flows.processes import (
+    Children,
+    WorkerOrders,
+    free_addresses,
+    hold_recovery,
+    read_orders,
+    wait_for_recovery,
+)
+from flows.recovery import open_recovery
+from flows.store.reader import StoreReader
+from flows.writer import Progress, WriterStep
+
+Engine = Literal["bytewax", "loop"]
+_CHILDREN_LOCK: Final = "children.lock"
+
+
+class RunOptions(Struct, frozen=True, kw_only=True):
+    """How to run: none of it changes the result.
+
+    ``worker_command`` starts a child process, and is needed from two processes on; ``flags`` and
+    ``config_file`` are what the configuration was made of, for the children to make it again.
+    """
+
+    engine: Engine = "bytewax"
+    processes: int = 1
+    worker_command: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+    config_file: str | None = None
+
+
+class Outcome(Struct, frozen=True, kw_only=True):
+    """How a run ended.
+
+    Attributes
+    ----------
+    summary
+        As ``tapewatch replay --json`` prints it.
+    is_complete
+        All input was read; False after a stop that was asked for.
+    was_complete
+        It had been completed before: nothing was done now.
+    """
+
+    summary: dict[str, Any]
+    is_complete: bool
+    was_complete: bool = False
+
+
+def run(
+    plan: Plan,
+    options: RunOptions,
+    on_progress: Callable[[Progress], None] = lambda _progress: None,
+) -> Outcome:
+    """Run a plan under its data folder's lock.
+
+    Raises
+    ------
+    DataFolderError, FileProblem, LedgerError, StoreError
+        With a sentence that says what to do.
+    """
+    began_ns = clock.monotonic_ns()
+    identities = plan.identities()
+    with DataFolder(plan.data) as folder:
+        held = folder.open_run(identities, plan.config.hash(), plan.shards)
+        if held.state == "completed":
+            return _finished(plan, held, began_ns)
+        stop = StopFlag()
+        with stop.on_signals():
+            if options.engine == "loop":
+                writer: WriterStep | None = run_loop(plan, held.key, on_progress)
+            else:
+                writer = _run_engine(plan, held, options, Hooks(stop.is_set, on_progress))
+        return _end(plan, held, writer, began_ns)
+
+
+class StopFlag:
+    """Set by SIGTERM or Ctrl-C: sources stop, everything under way is finished, then we end."""
+
+    def __init__(self) -> None:
+        self._is_set = False
+
+    def is_set(self) -> bool:
+        """Say whether to stop."""
+        return self._is_set
+
+    def set(self, *_: object) -> None:
+        """Ask for a stop."""
+        self._is_set = True
+
+    @contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """Set the flag on SIGTERM and SIGINT while the block runs."""
+        old = {s: signal.signal(s, self.set) for s in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)
+
+
+def _run_engine(plan: Plan, held: Run, options: RunOptions, hooks: Hooks) -> WriterStep | None:
+    wait_for_recovery(plan.paths.recovery / _CHILDREN_LOCK)
+    recovery = open_recovery(plan.paths.recovery)
+    epoch = timedelta(seconds=float(plan.config.value("epoch_seconds")))
+    flow = build_flow(plan, held.key, hooks)
+    if options.processes == 1:
+        run_main(flow, epoch_interval=epoch, recovery_config=recovery)
+        return hooks.writer
+    addresses = free_addresses(options.processes)
+    children = Children(options.worker_command, _orders(plan, held.key, options, addresses))
+    asked = hooks.should_stop
+    hooks.should_stop = lambda: asked() and (children.stop() or True)
+    cluster_main(flow, addresses, 0, epoch_interval=epoch, recovery_config=recovery)
+    children.join()
+    return hooks.writer
+
+
+def _orders(
+    plan: Plan, run_key: str, options: RunOptions, addresses: Sequence[str]
+) -> list[WorkerOrders]:
+    return [
+        WorkerOrders(
+            data=str(plan.data),
+            inputs=[
+                {"name": s.name, "format": s.format, "accounts": s.accounts} for s in plan.inputs
+            ],
+            flags=list(options.flags),
+            config_file=options.config_file,
+            run_key=run_key,
+            process=process,
+            addresses=list(addresses),
+        )
+        for process in range(1, len(addresses))
+    ]
+
+
+def run_worker(handle: int, make_plan: Callable[[WorkerOrders], Plan]) -> None:
+    """Be one of the other processes of a run, to its end; ``handle`` gives our orders."""
+    orders = read_orders(handle)
+    plan = make_plan(orders)
+    stop = StopFlag()
+    held = hold_recovery(plan.paths.recovery / _CHILDREN_LOCK)
+    with held, stop.on_signals():
+        cluster_main(
+            build_flow(plan, orders.run_key, Hooks(stop.is_set)),
+            orders.addresses,
+            orders.process,
+            epoch_interval=timedelta(seconds=float(plan.config.value("epoch_seconds"))),
+            recovery_config=RecoveryConfig(plan.paths.recovery),
+        )
+
+
+def specs_of(orders: WorkerOrders) -> tuple[InputSpec, ...]:
+    """Return a worker's inputs."""
+    return tuple(InputSpec(**spec) for spec in orders.inputs)
+
+
+def _end(plan: Plan, held: Run, writer: WriterStep | None, began_ns: int) -> Outcome:
+    """Close the outputs and say how it ended."""
+    if writer is None:
+        # Stopped before the first block, or resumed after the last: the store knows.
+        return _finished(plan, held, began_ns)
+    summary, is_complete = writer.summary(), writer.is_complete()
+    writer.close()
+    if is_complete:
+        held.complete()
+    return Outcome(summary=_with_seconds(summary, began_ns), is_complete=is_complete)
+
+
+def _finished(plan: Plan, held: Run, began_ns: int) -> Outcome:
+    with StoreReader(plan.paths.store) as store:
+        row = store.summary(held.key)
+    summary = {} if row is None else row.summary
+    is_complete = row is not None and row.completed
+    if is_complete and held.state != "completed":
+        held.complete()
+    return Outcome(
+        summary=_with_seconds(summary, began_ns), is_complete=is_complete, was_complete=True
+    )
+
+
+def _with_seconds(summary: dict[str, Any], began_ns: int) -> dict[str, Any]:
+    seconds = round((clock.monotonic_ns() - began_ns) / 1e9, 3)
+    return {**summary, "seconds": seconds}
