@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from lab.simulator import background, profit, reference, tape
 from lab.simulator.arrivals import Arrivals
-from lab.simulator.background import Floor
 from lab.simulator.config import SimulatorConfig, Truth, check_config
 from lab.simulator.lines import Lines
+from lab.simulator.ordinary import Floor
 from lab.simulator.plan import Plan, Planted
 from lab.simulator.population import Population
 from lab.simulator.prices import Prices
@@ -30,7 +30,7 @@ _PRICES, _POPULATION, _ARRIVALS, _ORDER, _BACKGROUND, _FILES, _APP, _IDS = range
 class Market:
     r"""A simulated trading day.
 
-    Nothing is made until it is asked for; then all of it is, about 60 bytes an event.
+    Nothing is made until it is asked for; then all of it is, at about 150 bytes an event.
 
     Parameters
     ----------

@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 
 from lab.simulator import tape
-from lab.simulator.background import EXTRA_SHARES
+from lab.simulator.ordinary import EXTRA_SHARES
 from lab.simulator.prices import Prices
 from lab.simulator.tape import Table
 from lab.simulator.venues import Instrument, Session
