@@ -4,9 +4,10 @@ Plain lines are read by kernels; every other line goes alone to ``schemas.refere
 it or names the reason. Both give the same row for the same event.
 """
 
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from schemas import _scan_fields, _scan_kernels, referee, wire
 from schemas.columns import (
@@ -32,12 +33,42 @@ _TAIL_STEP: Final = 4_096
 _LINE_FEED: Final = 10
 
 
-class _Segment(NamedTuple):
-    """What one run over a part of the block gave."""
+class _Run:
+    """One block's rows and findings while it is scanned.
 
-    rows: Rows
-    odd: list[int]
-    unknown: list[tuple[str, int]]
+    Parameters
+    ----------
+    line_size
+        Guess of a line's size, from which room for rows is made.
+    """
+
+    def __init__(self, line_size: int) -> None:
+        self.odd: list[int] = []
+        self.unknown: dict[str, int] = {}
+        self.line_count = 0
+        self._line_size = line_size
+        self._parts: list[Rows] = []
+        self._used = 0  # rows of the last part
+
+    def room(self, size: int) -> Rows:
+        """Return zeroed rows for the next ``size`` bytes; perhaps not enough of them."""
+        if not self._parts or self._used == len(self._parts[-1]):
+            self._parts.append(np.zeros(size // self._line_size + _ROWS_SPARE, ROW))
+            self._used = 0
+        return self._parts[-1][self._used :]
+
+    def use(self, row_count: int, odd: NDArray[np.int64]) -> None:
+        """Note that so many rows were written, and which of them are not plain."""
+        self.odd.extend((odd + self.line_count).tolist())
+        self.line_count += row_count
+        self._used += row_count
+        if self._used == len(self._parts[-1]):  # lines are shorter than guessed
+            self._line_size = max(_LINE_SIZE_MIN, self._line_size // 2)
+
+    def rows(self) -> Rows:
+        """Return all rows written."""
+        parts = [*self._parts[:-1], *(part[: self._used] for part in self._parts[-1:])]
+        return parts[0] if len(parts) == 1 else np.concatenate([np.zeros(0, ROW), *parts])
 
 
 class Scanner:
@@ -78,40 +109,34 @@ class Scanner:
         """
         block = _own(raw)
         cut = _padded_size(block)
-        first = self._scan_segment(block, cut, 0)
-        last = self._scan_segment(_pad(block[cut:]), len(block) - cut, len(first.rows))
-        last.rows["line_start"] += cut
-        rows = np.concatenate([first.rows, last.rows]) if len(last.rows) else first.rows
-        scanned = Scanned(EventColumns(rows, block), [], len(rows))
-        for name, count in (*first.unknown, *last.unknown):
-            _count_name(scanned.unknown_fields, name, count)
-        self._judge_odd(scanned, [*first.odd, *last.odd])
+        run = _Run(self._line_size)
+        self._scan_lines(run, block, cut, 0)
+        self._scan_lines(run, _pad(block[cut:]), len(block) - cut, cut)
+        scanned = Scanned(EventColumns(run.rows(), block), [], run.line_count, run.unknown)
+        self._judge_odd(scanned, run.odd)
         _scan_kernels.fill_high_before(_scan_fields.view_rows(scanned.columns.rows).ints)
+        mean = len(block) // max(run.line_count, 1)
+        self._line_size = max(_LINE_SIZE_MIN, mean - mean // _SPARE_SHARE)
         return scanned
 
-    def _scan_segment(self, buffer: Bytes, size: int, line_count: int) -> "_Segment":
-        """Scan ``buffer[:size]``, behind which padding stands, making room for rows as needed."""
+    def _scan_lines(self, run: _Run, buffer: Bytes, size: int, offset: int) -> None:
+        """Scan ``buffer[:size]``, which stands ``offset`` bytes into the block, padding behind."""
         work = _scan_fields.make_work(len(wire.KEYS))
-        parts: list[Rows] = []
-        odd_lines: list[int] = []
         at = 0
         while at < size:
-            rows = np.zeros((size - at) // self._line_size + _ROWS_SPARE, ROW)
+            rows = run.room(size - at)
             odd = np.empty(len(rows), np.int64)
             views = _scan_fields.view_rows(rows)
-            span = (at, size, line_count)
+            span = (at, size, run.line_count)
             with np.errstate(over="ignore"):  # words wrap around; only uncompiled kernels warn
-                count, odd_count, end = _scan_kernels.scan_lines(
+                count, odd_count, at = _scan_kernels.scan_lines(
                     buffer, span, views, odd, work, self._tables, self._keys
                 )
-            odd_lines.extend((odd[:odd_count] + line_count).tolist())
-            parts.append(rows[:count])
-            line_count += count
-            mean = (end - at) // count
-            self._line_size = max(_LINE_SIZE_MIN, mean - mean // _SPARE_SHARE)
-            at = end
-        joined = parts[0] if len(parts) == 1 else np.concatenate([np.zeros(0, ROW), *parts])
-        return _Segment(joined, odd_lines, _name_unknown(work, buffer))
+            if offset:
+                rows["line_start"][:count] += offset
+            run.use(count, odd[:odd_count])
+        for name, count in _name_unknown(work, buffer):
+            _count_name(run.unknown, name, count)
 
     def _judge_odd(self, scanned: Scanned, odd: list[int]) -> None:
         """Let the referee decide the lines the kernel left."""

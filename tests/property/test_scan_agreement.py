@@ -4,15 +4,14 @@ import json
 from typing import Any
 
 import naive_scan
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas import events, referee, wire
 from schemas.columns import HashKey, describe_row
-from schemas.hashing import LOAD_PADDING
-from schemas.scan import Scanner
+from schemas.hashing import padded
+from schemas.scan import Scanner, _Run
 
 KEY = HashKey(21, 22)
 TENANT = "house"
@@ -242,9 +241,10 @@ def test_plain_events_need_no_referee(kind: str) -> None:
     plain = [f for f in wire.FIELDS[kind][1:] if f.value_type != wire.COMPLEX]
     event = {"kind": kind} | {f.name: plain_value(f) for f in plain}
     line = json.dumps(event).replace('"10.50"', "10.50").encode()
-    block = np.frombuffer(bytearray(line + bytes(LOAD_PADDING)), np.uint8)
+    run = _Run(line_size=100)
+    SCANNER._scan_lines(run, padded(line), len(line), 0)
     needs_list = any(f.required and f.value_type == wire.COMPLEX for f in wire.FIELDS[kind])
-    assert bool(SCANNER._scan_segment(block, len(line), 0).odd) == needs_list
+    assert bool(run.odd) == needs_list
     assert bool(SCANNER.scan(line).rejected) == needs_list
 
 

@@ -9,8 +9,8 @@ import pytest
 from schemas import referee, wire
 from schemas.columns import FLAG_SIMULATED, HAS_PRICE, HashKey, Scanned, code_table
 from schemas.events import OrderNew
-from schemas.hashing import hash_bytes
-from schemas.scan import OTHER_NAMES, UNKNOWN_NAMES_MAX, Scanner
+from schemas.hashing import hash_bytes, padded
+from schemas.scan import OTHER_NAMES, UNKNOWN_NAMES_MAX, Scanner, _Run
 
 KEY = HashKey(11, 12)
 
@@ -30,8 +30,9 @@ def reasons_of(scanned: Scanned) -> list[str]:
 
 def kernel_leaves(line: bytes) -> bool:
     """Say whether the kernel leaves the line to the referee."""
-    block = np.frombuffer(bytearray(line + bytes(8)), np.uint8)
-    return bool(Scanner(KEY)._scan_segment(block, len(line), 0).odd)
+    run = _Run(line_size=100)
+    Scanner(KEY)._scan_lines(run, padded(line), len(line), 0)
+    return bool(run.odd)
 
 
 def test_nothing_gives_nothing() -> None:
