@@ -151,6 +151,19 @@ def test_ordinary_accounts_stay_far_from_every_figure() -> None:
     assert naive_rules.order_to_trade(facts, 100, by_volume=True)[0] == set()
 
 
+def test_ordinary_accounts_go_long_in_stocks_and_both_ways_in_futures() -> None:
+    held: dict[tuple[str, str], Any] = defaultdict(int)
+    flat, short = Counter[str](), Counter[str]()
+    for fact in facts_of(CROWDED):
+        if fact.kind == "fill":
+            key = (fact.account, fact.instrument)
+            held[key] += fact.quantity if fact.side == "buy" else -fact.quantity
+            short[fact.venue] += held[key] < 0
+            flat[fact.venue] += held[key] == 0
+    assert {venue for venue in short if short[venue]} == {"CCFX", "XSGE"}
+    assert all(flat[venue] > 100 for venue in ("XSHG", "CCFX", "XSGE", "XPAR"))
+
+
 def test_ordinary_trades_are_won_about_as_often_as_lost() -> None:
     gains = [e["realized_pnl"] for e in events_of(CROWDED) if e.get("realized_pnl")]
     assert 0.45 < mean(gain > 0 for gain in gains) < 0.62
