@@ -19,7 +19,9 @@ from schemas.jit import inlined, kernel
 # Plain numbers, not imported ones: numba's cache only watches the file a kernel stands in.
 # ``tests/unit/schemas/test_wire.py`` holds them equal to those of ``schemas._scan_fields``.
 TOKEN_STRING, TOKEN_NUMBER, TOKEN_TRUE, TOKEN_FALSE, TOKEN_NULL = 1, 2, 3, 4, 5
-KIND_KEY, KIND_SET = 0, 1
+KIND_KEY = 0
+KEY_SET = np.int64(0)  # a bare 0 or 1 would have ``find_name`` compiled once for each
+KIND_SET = np.int64(1)
 TOKENS_MAX = 64
 UNKNOWN_NAMES_MAX = 64
 CONTEXTS = 1_024
@@ -57,7 +59,7 @@ def _unknown_key(buffer: Bytes, start: int, length: int, work: Any, key_count: i
     return key_count + count
 
 
-@inlined
+@kernel
 def _read_key(buffer: Bytes, at: int, work: Any, tables: Any) -> Any:
     """Read ``"key" :``; return (key, place of the value), key -1 if the line is not plain."""
     at = skip_space(buffer, at)
@@ -67,7 +69,7 @@ def _read_key(buffer: Bytes, at: int, work: Any, tables: Any) -> Any:
     if end < 0:
         return NOT_PLAIN, at
     key_count = tables.spec_of.shape[1]
-    key = find_name(buffer, at + 1, end - at - 1, 0, tables)
+    key = find_name(buffer, at + 1, end - at - 1, KEY_SET, tables)
     if key < 0:
         key = _unknown_key(buffer, at + 1, end - at - 1, work, key_count)
     at = skip_space(buffer, end + 1)

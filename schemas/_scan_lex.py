@@ -171,7 +171,7 @@ def same_text(one: Bytes, one_start: int, two: Bytes, two_start: Any, length: in
 
 
 @inlined
-def find_name(buffer: Bytes, start: int, length: int, name_set: int, tables: Any) -> Any:
+def find_name(buffer: Bytes, start: int, length: int, name_set: Any, tables: Any) -> Any:
     """Return the code of a name in a set of names, or -1."""
     if length > NAME_LENGTH_MAX:
         return -1
