@@ -27,6 +27,8 @@ Check: TypeAlias = Callable[[Any], None]
 _DECODER: Final[msgspec.json.Decoder[Event]] = msgspec.json.Decoder(cast("Any", events.AnyEvent))
 _INTEGER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)\Z")
 _INTEGER_LENGTH_MAX: Final = 20  # no int64 has more characters
+_PATH_LENGTH_MAX: Final = 512
+_WORD_LENGTH_MAX: Final = 64  # nothing longer is near one of our words
 _EVENT_TYPE_OF: Final = dict(zip(events.KINDS, events.EVENT_TYPES, strict=True))
 _MONEY_EXPECTED: Final = {
     "bad_decimal": "a plain decimal",
@@ -121,7 +123,8 @@ def _decide(line: bytes, *, anonymous: bool) -> tuple[Event, tuple[str, ...]] | 
         _check_fields(tree, _plan(kind, anonymous=anonymous))
         _check_price(kind, tree)
     except Fault as fault:
-        return Verdict(fault.reason, fault.path, fault.expected, fault.got)
+        path = fault.path[:_PATH_LENGTH_MAX]
+        return Verdict(fault.reason, path, fault.expected, fault.got)
     known = {field.name for field in wire.FIELDS[kind]}
     unknown = tuple(name for name in tree if name not in known)
     return _to_event(line, tree), unknown
@@ -167,6 +170,8 @@ def _check_kind(tree: dict[str, Any]) -> str:
 
 def _nearest(word: str, choices: Iterable[str]) -> str:
     """Suggest what may have been meant."""
+    if len(word) > _WORD_LENGTH_MAX:
+        return ""
     close = difflib.get_close_matches(word.lower(), list(choices), n=1)
     return f" (nearest: {close[0]})" if close else ""
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 DEPTH_MAX: Final = 64
 _GOT_LENGTH: Final = 40
+_ESCAPE_LENGTH: Final = 6
 _BYTE_ORDER_MARKS: Final = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 _SPACE: Final = re.compile(r"[ \t\r\n]*")
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
@@ -17,7 +18,7 @@ _NUMBER_START: Final = re.compile(r"-?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?(?:[eE][+
 _NOT_FINITE: Final = re.compile(r"-?(?:NaN|Infinity)|[+-]?(?:nan|inf(?:inity)?)\b", re.IGNORECASE)
 _PLAIN_TEXT: Final = re.compile(r'[^"\\\x00-\x1f]*')
 _ESCAPE: Final = re.compile(r'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})')
-_WORD: Final = re.compile(r"\w+")
+_NUMBER_ENDS: Final = frozenset(",]} \t\r")
 _LITERALS: Final[dict[str, Any]] = {"true": True, "false": False, "null": None}
 _HIGH_SURROGATES: Final = range(0xD800, 0xDC00)
 _LOW_SURROGATES: Final = range(0xDC00, 0xE000)
@@ -125,17 +126,21 @@ class _Walker:
     def __init__(self, text: str) -> None:
         self._text = text
         self._at = 0
+        self._place: list[str] = []  # keys and indexes on the way here; joined only for a fault
 
     def read_line(self) -> dict[str, Any]:
         """Read the whole line."""
         self._skip_space()
-        value = self._read_value("$", 1)
+        value = self._read_value(1)
         self._skip_space()
         if self._at < len(self._text):
             raise Fault("trailing_data", "the end of the line after the object", self._rest())
         if not isinstance(value, dict):
             raise Fault("not_an_object", "a JSON object", describe(value))
         return value
+
+    def _path(self) -> str:
+        return "$" + "".join(self._place)
 
     def _skip_space(self) -> None:
         match = _SPACE.match(self._text, self._at)
@@ -153,38 +158,43 @@ class _Walker:
             return Fault("truncated_json", expected, "the end of the line")
         return Fault("malformed_json", expected, self._rest())
 
-    def _read_value(self, path: str, depth: int) -> Any:
+    def _read_value(self, depth: int) -> Any:
         first = self._peek()
         if first in {"{", "["} and depth > DEPTH_MAX:
-            raise Fault("too_deep", f"at most {DEPTH_MAX} levels", "one more", path)
+            raise Fault("too_deep", f"at most {DEPTH_MAX} levels", "one more", self._path())
         if first == "{":
-            return self._read_object(path, depth)
+            return self._read_object(depth)
         if first == "[":
-            return self._read_array(path, depth)
+            return self._read_array(depth)
         if first == '"':
-            return self._read_string(path)
-        return self._read_bare(path)
+            return self._read_string()
+        return self._read_bare()
 
-    def _read_bare(self, path: str) -> Any:
+    def _read_bare(self) -> Any:
         """Read a number or a literal."""
         text, at = self._text, self._at
+        match = _NUMBER.match(text, at)
+        if match and text[match.end() : match.end() + 1] in _NUMBER_ENDS:
+            self._at = match.end()
+            return Number(match.group())
         if _NOT_FINITE.match(text, at):
-            raise Fault("not_finite", "a number", self._rest(), path)
+            raise Fault("not_finite", "a number", self._rest(), self._path())
         for literal, value in _LITERALS.items():
             if text.startswith(literal, at):
                 self._at += len(literal)
                 return value
-            if at < len(text) and literal.startswith(text[at:]):
-                raise Fault("truncated_json", literal, "the end of the line", path)
+            if 0 < len(text) - at < len(literal) and literal.startswith(text[at:]):
+                raise Fault("truncated_json", literal, "the end of the line", self._path())
         if at < len(text) and _NUMBER_START.match(text, at) and not _NUMBER.fullmatch(text, at):
-            raise Fault("truncated_json", "the rest of a number", "the end of the line", path)
-        match = _NUMBER.match(text, at)
+            raise Fault(
+                "truncated_json", "the rest of a number", "the end of the line", self._path()
+            )
         if match is None:
             raise self._malformed("a JSON value")
         self._at = match.end()
         return Number(match.group())
 
-    def _read_object(self, path: str, depth: int) -> dict[str, Any]:
+    def _read_object(self, depth: int) -> dict[str, Any]:
         built: dict[str, Any] = {}
         self._at += 1
         self._skip_space()
@@ -194,20 +204,22 @@ class _Walker:
         while True:
             if self._peek() != '"':
                 raise self._malformed("a key in double quotes")
-            key = self._read_string(path)
-            here = f"{path}.{key}"
+            key = self._read_string()
+            self._place.append(f".{key}")
             if key in built:
-                raise Fault("duplicate_key", "each key once", f"{shorten(key)} again", here)
+                got = f"{shorten(key)} again"
+                raise Fault("duplicate_key", "each key once", got, self._path())
             self._skip_space()
             if self._peek() != ":":
                 raise self._malformed("a colon after the key")
             self._at += 1
             self._skip_space()
-            built[key] = self._read_value(here, depth + 1)
+            built[key] = self._read_value(depth + 1)
+            self._place.pop()
             if self._at_end_of_list("}"):
                 return built
 
-    def _read_array(self, path: str, depth: int) -> list[Any]:
+    def _read_array(self, depth: int) -> list[Any]:
         built: list[Any] = []
         self._at += 1
         self._skip_space()
@@ -215,7 +227,9 @@ class _Walker:
             self._at += 1
             return built
         while True:
-            built.append(self._read_value(f"{path}[{len(built)}]", depth + 1))
+            self._place.append(f"[{len(built)}]")
+            built.append(self._read_value(depth + 1))
+            self._place.pop()
             if self._at_end_of_list("]"):
                 return built
 
@@ -230,7 +244,7 @@ class _Walker:
             self._skip_space()
         return first == closer
 
-    def _read_string(self, path: str) -> str:
+    def _read_string(self) -> str:
         pieces = []
         start = self._at
         self._at += 1
@@ -245,19 +259,21 @@ class _Walker:
                 return "".join(pieces)
             if not first:
                 got = f"{shorten(self._text[start:])} up to the end of the line"
-                raise Fault("truncated_json", "a closing quote", got, path)
+                raise Fault("truncated_json", "a closing quote", got, self._path())
             if first != "\\":
                 got = f"U+{ord(first):04X} at character {self._at}"
-                raise Fault("control_character", "control characters escaped", got, path)
-            pieces.append(self._read_escape(path))
+                raise Fault("control_character", "control characters escaped", got, self._path())
+            pieces.append(self._read_escape())
 
-    def _read_escape(self, path: str) -> str:
+    def _read_escape(self) -> str:
         match = _ESCAPE.match(self._text, self._at)
-        rest = self._text[self._at :]
         if match is None:
+            rest = self._text[self._at : self._at + _ESCAPE_LENGTH]
             if re.fullmatch(r"\\(?:u[0-9a-fA-F]{0,3})?", rest):
-                raise Fault("truncated_json", "the rest of an escape", "the end of the line", path)
-            raise Fault("bad_escape", "an escape JSON knows", shorten(rest[:6]), path)
+                raise Fault(
+                    "truncated_json", "the rest of an escape", "the end of the line", self._path()
+                )
+            raise Fault("bad_escape", "an escape JSON knows", shorten(rest), self._path())
         spelled = match.group()
         self._at = match.end()
         code = int(spelled.removeprefix("\\u"), 16) if spelled.startswith("\\u") else -1
@@ -268,7 +284,9 @@ class _Walker:
                 self._at += len(second)
                 return str(json.loads(f'"{spelled}{second}"'))
         if code in _HIGH_SURROGATES or code in _LOW_SURROGATES:
-            raise Fault("bad_escape", "both halves of a surrogate pair", shorten(spelled), path)
+            raise Fault(
+                "bad_escape", "both halves of a surrogate pair", shorten(spelled), self._path()
+            )
         return str(json.loads(f'"{spelled}"'))
 
 

@@ -1,5 +1,6 @@
 """What the documentation says of events is generated and current."""
 
+import runpy
 from pathlib import Path
 
 import pytest
@@ -18,3 +19,11 @@ def test_generated_pages_are_current(page: str) -> None:
     make, module = PAGES[page]
     text = (REFERENCE / page).read_text(encoding="utf-8")
     assert text == make(), f"run: python -m {module} > docs/reference/{page}"
+
+
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules.*:RuntimeWarning")
+@pytest.mark.parametrize("page", PAGES)
+def test_modules_print_their_page(page: str, capsys: pytest.CaptureFixture[str]) -> None:
+    make, module = PAGES[page]
+    runpy.run_module(module, run_name="__main__")
+    assert capsys.readouterr().out == make()

@@ -233,3 +233,36 @@ def test_a_choice_far_off_has_no_suggestion() -> None:
 
 def test_code_tables_leave_absence_out() -> None:
     assert code_table(("", "a", "b")) == {"a": 1, "b": 2}
+
+
+HOSTILE = {
+    "escapes": b'{"a":"' + b"\\n" * 100_000 + b'\\u0041"',
+    "numbers": b'{"\\u0041":[' + b"1," * 100_000,
+    "long key": b'{"\\u0041' + b"k" * 100_000 + b'":{' + b'"":0,'.join([b""] * 2),
+    "long path": b'{"\\u0041' + b"k" * 100_000 + b'":[' + b"0," * 100_000,
+    "long kind": b'{"kind":"' + b"order" * 100_000 + b'"}',
+    "digits": damage.spell(order()).replace(b"10.5", b"9" * 900_000),
+    "exponent": damage.spell(order()).replace(b"10.5", b"1e" + b"9" * 900_000),
+    "time": damage.spell(order(event_time_ns=0)).replace(b":0,", b":" + b"9" * 900_000 + b","),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_lines_are_refused_in_linear_time(name: str) -> None:
+    verdict = referee.judge(HOSTILE[name])
+    assert isinstance(verdict, referee.Verdict)
+    assert len(verdict.path) + len(verdict.expected) + len(verdict.got) < 1_000
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "reason"),
+    [
+        ("price", 2**64 + 1, "money_out_of_range"),  # 1 if digits wrapped around
+        ("event_time_ns", 2**64 + damage.START_NS, "out_of_range"),
+        ("quantity", 2**65 + 100, "money_out_of_range"),
+        ("price", f"{2**64 + 1}00", "money_out_of_range"),
+    ],
+)
+def test_numbers_beyond_64_bits_do_not_wrap_around(name: str, number: object, reason: str) -> None:
+    scanned = scan(order(**{name: number}))
+    assert [(r.reason, r.path) for r in scanned.rejected] == [(reason, f"$.{name}")]
