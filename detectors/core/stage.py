@@ -3,13 +3,14 @@
 The same class runs in the plain loop, in Bytewax and in a notebook.
 """
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, Final, Protocol
 
 import numpy as np
-from msgspec import Struct
+from msgspec import Struct, structs
 from numpy.typing import NDArray
 
 from detectors.core import contract as c
@@ -21,7 +22,7 @@ from detectors.core.account_state import (
     StageArrays,
     StageSettings,
 )
-from detectors.core.contract import STEP, Detector, FindingBuffer, SubjectState
+from detectors.core.contract import HEADROOM, STEP, Detector, FindingBuffer, SubjectState
 from detectors.core.findings import Narrator
 from schemas.alerts import Finding, Headroom
 from schemas.columns import KIND, EventColumns, HashKey
@@ -68,11 +69,16 @@ class StageConfig:
 
 
 class OfficeEvent(Struct, frozen=True, kw_only=True):
-    """An event that concerns policy rather than a detector: an answer, an entitlement."""
+    """An event that concerns policy rather than a detector: an answer, an entitlement.
+
+    ``findings_before`` counts the findings of the same output that rows before this one caused:
+    an answer and a finding must meet in the rows' order, whatever their batching.
+    """
 
     event: AppEvent | EntitlementChanged
     lane: str
     line: int
+    findings_before: int = 0
 
 
 @dataclass(slots=True)
@@ -212,7 +218,10 @@ class AccountStage:
             self._file_registrations(int(steps["account"][index]), event)
         elif isinstance(event, AppEvent | EntitlementChanged):
             lane, line = self._place(int(steps["position"][index]))
-            output.office.append(OfficeEvent(event=event, lane=lane, line=line))
+            # The row's index for now; ``_detect`` knows how many findings came before it.
+            output.office.append(
+                OfficeEvent(event=event, lane=lane, line=line, findings_before=index)
+            )
 
     def _place(self, position: int) -> tuple[str, int]:
         lane = self.config.lane_names[position >> c.LANE_SHIFT]
@@ -262,6 +271,11 @@ class AccountStage:
         narrator = Narrator(self, columns)
         for _, index, record in found:
             narrator.tell(self.detectors[index], record, output)
+        causes = [at for at, _, record in found if int(record["phase"]) != HEADROOM]
+        output.office = [
+            structs.replace(o, findings_before=bisect_left(causes, o.findings_before))
+            for o in output.office
+        ]
 
     def close(self, watermark_ns: int) -> StageOutput:
         """Judge the days that ended by the watermark."""
@@ -313,6 +327,9 @@ class AccountStage:
             subject.pool.nodes = np.frombuffer(nodes, c.NODE).copy()
             subject.pool.counters = np.array(counters, np.int64)
         self.instrument_names = list(dumped["instrument_names"])
+        # Calendars are numbered in the order in which this process meets them.
+        for row, (_, venue) in enumerate(self.instrument_names):
+            self.state.instruments.rows[row]["calendar"] = self.config.calendars.index(venue)
         self.account_names = dict(dumped["account_names"])
 
 
