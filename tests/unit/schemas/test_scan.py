@@ -162,6 +162,14 @@ def test_the_connections_tenant_is_the_default() -> None:
     assert one["event_1"][0] == other["event_1"][0]
 
 
+def test_nothing_of_a_line_stays_for_the_next() -> None:
+    beat = {n: order()[n] for n in ("source", "event_id", "event_time_ns")} | {"kind": "heartbeat"}
+    rows = scan(order(tenant="t2", is_simulated=True), order(), beat, tenant="t1").columns.rows
+    assert rows["account_1"][1] == scan(order(), tenant="t1").columns.rows["account_1"][0]
+    assert rows["account_1"][2] == rows["account_murmur2"][2] == rows["has"][2] == 0
+    assert rows["flags"].tolist() == [FLAG_SIMULATED, 0, 0]
+
+
 def test_the_event_is_hashed_within_its_source() -> None:
     rows = scan(order(source="a"), order(source="b")).columns.rows
     tweak = hash_bytes(b"b", 0, KEY)[0]
