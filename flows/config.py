@@ -18,6 +18,7 @@ import msgspec
 
 from flows import config_keys
 from flows.config_keys import Key
+from schemas import settings
 from schemas.settings import ENVIRONMENT_PREFIX
 
 FILE_NAME: Final = "tapewatch.toml"
@@ -157,7 +158,35 @@ def load(
     return Config(keys, entries)
 
 
-def _from_file(file: Path | None, keys: Mapping[str, Key]) -> dict[str, Entry]:
+def data_folder(
+    option: str | None = None,
+    file: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Path:
+    """Return where the data folder lies, for those who only read it.
+
+    Looks in the same places as ``load`` and in the same order, but at nothing else in them.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be read, or the folder in it is no text.
+    """
+    setting = settings.BY_NAME["data"]
+    if option is not None:
+        return Path(option)
+    from_environment = (os.environ if environment is None else environment).get(
+        setting.environment_name
+    )
+    if from_environment is not None:
+        return Path(from_environment)
+    keys = config_keys.collect({}, {})
+    return Path(Config(keys, _from_file(file, keys, only=frozenset({"data"}))).value("data"))
+
+
+def _from_file(
+    file: Path | None, keys: Mapping[str, Key], only: frozenset[str] | None = None
+) -> dict[str, Entry]:
     path = Path(FILE_NAME) if file is None else file
     if file is None and not path.is_file():
         return {}
@@ -170,6 +199,7 @@ def _from_file(file: Path | None, keys: Mapping[str, Key]) -> dict[str, Entry]:
     return {
         name: _entry(keys, name, got, str(path), from_text=False)
         for name, got in _flatten(tree, keys, "")
+        if only is None or name in only
     }
 
 

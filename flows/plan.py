@@ -1,5 +1,6 @@
 """From configuration and inputs to the parts of a run: source, stages, writer."""
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,15 +29,19 @@ from flows.store.writer import Store
 from flows.writer import WriterOutputs, WriterStep
 from ledger.tokens import Pepper
 from ledger.writer import LedgerWriter
+from schemas import settings
 from schemas.columns import HashKey
 from schemas.hashing import murmur2_bytes
+from schemas.ids import digest_parts
 
 ORIGIN: Final = "tapewatch.local/monitor"
 LOG_NAME: Final = "monitor"
 TENANT: Final = "default"
 NDJSON: Final = "ndjson"
 
-BlockFactory = Callable[[str], Iterable[bytes]]
+# (URL, first block wanted) -> all blocks: those before the first are only counted, so a paced
+# stream need not wait for them.
+BlockFactory = Callable[[str, int], Iterable[bytes]]
 
 
 class InputSpec(Struct, frozen=True, kw_only=True):
@@ -106,32 +111,13 @@ class Plan:
             tenant=TENANT,
             block_bytes=int(self.config.value("intake.block_bytes")),
         )
-        sources = [self._source(spec, options) for spec in self.inputs]
+        sources = [open_input(spec, options, self.factories) for spec in self.inputs]
         if len(sources) == 1:
             return sources[0]
         files = [s for s in sources if not isinstance(s, BytesSource)]
         if len(files) != len(sources):
             raise ValueError("a stream such as sim:// is read alone; name no other input beside it")
         return MergedSource(files, options)
-
-    def _source(
-        self, spec: InputSpec, options: ScanOptions
-    ) -> FileSource | AdaptedSource | BytesSource:
-        if spec.scheme:
-            factory = self.factories.get(spec.scheme)
-            if factory is None:
-                known = ", ".join(sorted(self.factories)) or "none"
-                raise ValueError(
-                    f"{spec.name}: no input of kind {spec.scheme}://; there is {known}"
-                )
-            return BytesSource(spec.scheme, lambda: factory(spec.name), options)
-        path = Path(spec.name)
-        adapter = adapters.choose(spec.format, path)
-        adapter_options = adapters.AdapterOptions(accounts=spec.accounts)
-        if adapter.name == NDJSON:
-            adapters.refuse_accounts(adapter.name, adapter_options)
-            return FileSource(path, options)
-        return AdaptedSource(path, adapter, adapter_options, options)
 
     def default_calendar(self) -> str:
         """Return the calendar of venues without one: the setting's, or what the format says."""
@@ -195,6 +181,7 @@ class Plan:
             expiry_ns=int(config.value("notices.expiry_ns")),
             simulated_only=bool(config.value("notices.simulated_only")),
             shard_of=self.shard_of,
+            tenant=TENANT,
         )
         may_notify = frozenset(d.rule.id for d in detectors if d.rule.may_notify)
         outputs = WriterOutputs(
@@ -215,16 +202,24 @@ class Plan:
 
     def _write_down_config(self, step: WriterStep, maker: ActMaker, run_key: str) -> None:
         """Record what the run was configured with, before it is used."""
-        config_hash = self.config.hash()
         body = {
-            "config_hash": config_hash,
-            "values": {
-                name: str(self.config.value(name))
-                for name in self.config.names()
-                if self.config.origin(name) != "default" and name != "data"
-            },
+            "config_hash": self.config.hash(),
+            "values": self._values_set(),
             "rules": [d.rule.id for d in self.detectors()],
         }
-        step.outputs.control.append("config", 0, body, f"config/{run_key}")
+        digest = digest_parts((run_key, json.dumps(body, sort_keys=True))).hex()
+        step.outputs.control.append("config", 0, body, f"config/{digest}")
         if step.outputs.ledger.head[0] <= 1:
-            step.begin(maker.config(config_hash, body))
+            step.begin(maker.config(body))
+
+    def _values_set(self) -> dict[str, str]:
+        """Return what was set and can change results."""
+        values = {
+            setting.name: str(self.config.value(setting.name))
+            for setting in settings.SETTINGS
+            if setting.changes_results and self.config.value(setting.name) != setting.default
+        }
+        for name in detector_names():
+            overrides = self.config.detector_overrides(name)
+            values |= {f"detectors.{name}.{key}": str(value) for key, value in overrides.items()}
+        return values

@@ -83,6 +83,7 @@ class RawItem:
             rejected=[(0, r) for r in rejected],
             times=stamp(scanned.columns.rows, scanned.line_count),
             is_last=block.is_last,
+            unknown_fields=scanned.unknown_fields,
         )
 
 
@@ -190,10 +191,13 @@ class AdaptedSource:
 
 
 class BytesSource:
-    """Blocks of NDJSON from a function, such as the simulator: the same blocks at every call."""
+    """Blocks of NDJSON from a function, such as the simulator: the same blocks at every call.
+
+    The function is told the number of the first block wanted and yields all of them.
+    """
 
     def __init__(
-        self, name: str, blocks: Callable[[], Iterable[bytes]], options: ScanOptions
+        self, name: str, blocks: Callable[[int], Iterable[bytes]], options: ScanOptions
     ) -> None:
         self._blocks = blocks
         self._options = options
@@ -206,7 +210,7 @@ class BytesSource:
         assert part == 0
         scanner = Scanner(self._options.key, tenant=self._options.tenant)
         offset = 0
-        for number, (raw, is_last) in enumerate(_with_last(chain(self._blocks(), [b""]))):
+        for number, (raw, is_last) in enumerate(_with_last(chain(self._blocks(first), [b""]))):
             if number >= first:
                 data = np.frombuffer(raw, np.uint8)
                 yield RawItem(RawBlock(0, number, offset, data, is_last), scanner)

@@ -7,15 +7,17 @@ the same messages come again and change nothing.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import orjson
+from msgspec import Struct, structs
 from msgspec import json as msgspec_json
-from msgspec import structs
 
 from flows.acts import Act
 from flows.control import ControlLog
+from flows.lanes import NEVER_NS
 from flows.manifest import write_atomically
+from flows.notices import CONTROL_KINDS
 from flows.policy import Policy
 from flows.steps import LostLine, ShardMessage
 from flows.store.rows import (
@@ -28,6 +30,10 @@ from flows.store.rows import (
 )
 from flows.store.writer import Store
 from ledger.writer import LedgerWriter, Receipt
+from schemas.events import SECOND_NS
+
+HORIZON_STEP_NS: Final = 60 * SECOND_NS  # a write to the control log this often, event time
+SUMMARY_EVERY: Final = 256  # messages; in between a summary is written with other rows only
 
 
 @dataclass(slots=True)
@@ -40,6 +46,25 @@ class WriterOutputs:
     outbox: Path
 
 
+class OutboxNotice(Struct, frozen=True, kw_only=True):
+    """A notice as the broker's own sender finds it in the outbox: OUTBOX/notice_id.json.
+
+    It never says which rule, detector or alert stands behind it, nor what a re-check found.
+    ``state`` is ``sent`` when the notice is to be delivered; later the file is replaced with
+    ``answered``, ``expired`` or ``rechecked``, each with a higher ``ordinal``.
+    """
+
+    notice_id: str
+    ordinal: int
+    state: str
+    tenant: str
+    account_id: str
+    text: str
+    sent_ns: int
+    expires_ns: int
+    answered_ns: int | None
+
+
 @dataclass(slots=True)
 class Progress:
     """How far the run has come, for people to see."""
@@ -49,6 +74,7 @@ class Progress:
     notices: int = 0
     refused: int = 0
     watermark_ns: int = 0
+    blocks: int = 0  # blocks that every shard has done
     is_complete: bool = False
     newest: list[Any] = field(default_factory=list)
 
@@ -82,11 +108,16 @@ class WriterStep:
     reasons: dict[str, int] = field(default_factory=dict)
     entry_index: dict[str, int] = field(default_factory=dict)
     watermark_ns: dict[int, int] = field(default_factory=dict)
+    notes: set[str] = field(default_factory=set)
     control_sequence: int = 0
+    horizon_ns: int | None = None
+    unsummarised: int = 0  # messages since the summary was last written
+    sums: dict[str, int] = field(default_factory=dict)  # of ``totals``
 
     def take(self, messages: Sequence[ShardMessage]) -> None:
         """Make a batch of messages durable, whole, before returning."""
         self._learn_control()
+        self._raise_horizon(messages)
         acts: list[Act] = []
         batch = StoreBatch()
         for message in messages:
@@ -94,11 +125,19 @@ class WriterStep:
             acts += self.policy.take(message)
             batch.headroom += self.policy.headroom(message)
             batch.dead_letters += [self._dead_letter(line) for line in message.lost]
-            self.totals[message.shard] = message.totals
-            self.watermark_ns[message.shard] = message.watermark_ns
-            self.ended[message.shard] = message.is_last
+            self._count(message)
+        self.unsummarised += len(messages)
         self._commit(acts, batch)
         self.on_progress(self._progress(acts))
+
+    def _count(self, message: ShardMessage) -> None:
+        old = self.totals.get(message.shard, {})
+        for name, count in message.totals.items():
+            self.sums[name] = self.sums.get(name, 0) + count - old.get(name, 0)
+        self.totals[message.shard] = message.totals
+        self.watermark_ns[message.shard] = message.watermark_ns
+        self.ended[message.shard] = message.is_last
+        self.notes.update(message.notes)
 
     def begin(self, act: Act) -> None:
         """Write down what the run begins with."""
@@ -114,17 +153,29 @@ class WriterStep:
     def _learn_control(self) -> None:
         records = list(self.outputs.control.read(self.control_sequence))
         if records:
-            self.policy.notices.learn(records)
+            control = self.outputs.control
+            self.policy.notices.learn(
+                [control.settle(r) for r in records if r.kind in CONTROL_KINDS]
+            )
             self.control_sequence = records[-1].sequence
+
+    def _raise_horizon(self, messages: Sequence[ShardMessage]) -> None:
+        """Write down how far decisions may go, before any of them is made."""
+        reached_ns = max((self.policy.latest_ns(m) for m in messages), default=NEVER_NS)
+        if self.horizon_ns is None:
+            self.horizon_ns = self.outputs.control.horizon_ns()
+        if self.horizon_ns is None or reached_ns > self.horizon_ns:
+            self.horizon_ns = reached_ns + HORIZON_STEP_NS
+            self.outputs.control.raise_horizon(self.horizon_ns)
 
     def _commit(self, acts: Sequence[Act], batch: StoreBatch) -> None:
         receipts = self.outputs.ledger.append([act.draft for act in acts]) if acts else []
         for act, receipt in zip(acts, receipts, strict=True):
-            if act.opens:
-                self.entry_index[act.opens] = receipt.index
             self._merge(batch, act, receipt)
-        self._summarise(batch)
-        self.outputs.store.write(batch)
+        if acts or batch.dead_letters or self.is_complete() or self.unsummarised >= SUMMARY_EVERY:
+            self._summarise(batch)
+        if batch != _NOTHING:
+            self.outputs.store.write(batch)
         for act in acts:
             if act.outbox is not None:
                 self._hand_out(act.outbox)
@@ -132,6 +183,10 @@ class WriterStep:
     def _merge(self, batch: StoreBatch, act: Act, receipt: Receipt) -> None:
         """Add an act's rows, each with the place of the entry it rests on."""
         origin = receipt.origin
+        # The entry that has the id, even where what is in the log differs from what came now.
+        index = receipt.index if receipt.diverges_from is None else receipt.diverges_from
+        if act.opens:
+            self.entry_index[act.opens] = index
         batch.alerts += [
             structs.replace(
                 row, ledger_origin=origin, ledger_index=self.entry_index.get(row.alert_id)
@@ -139,7 +194,7 @@ class WriterStep:
             for row in act.batch.alerts
         ]
         batch.alert_updates += [
-            structs.replace(row, ledger_origin=origin, ledger_index=receipt.index)
+            structs.replace(row, ledger_origin=origin, ledger_index=index)
             for row in act.batch.alert_updates
         ]
         batch.notices += [
@@ -149,14 +204,22 @@ class WriterStep:
             for row in act.batch.notices
         ]
         batch.episodes += act.batch.episodes
-        if act.draft.kind == "alert.closed":
-            self.entry_index.pop(act.batch.alerts[0].alert_id, None)
+        for row in act.batch.alerts if act.draft.kind == "alert.closed" else ():
+            self.entry_index.pop(row.alert_id, None)
+        for notice in act.batch.notices:
+            if notice.state == "rechecked":
+                self.entry_index.pop(notice.notice_id, None)
 
     def _hand_out(self, notice: NoticeRow) -> None:
-        """Put a notice where the broker's own sender picks it up: one file a notice, by id."""
-        self.outputs.outbox.mkdir(parents=True, exist_ok=True)
+        """Put a notice where the broker's own sender picks it up: one file a notice, by id.
+
+        After a crash the same notices come again; a file that is further on already stays.
+        """
+        self.outputs.outbox.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self.outputs.outbox / f"{notice.notice_id}.json"
-        write_atomically(path, msgspec_json.encode(notice) + b"\n")
+        held = _held_ordinal(path)
+        if held is None or held < notice.ordinal:
+            write_atomically(path, msgspec_json.encode(_for_sender(notice)) + b"\n")
 
     def _dead_letter(self, line: LostLine) -> DeadLetterRow:
         rejected = line.rejected
@@ -179,10 +242,7 @@ class WriterStep:
 
     def summary(self) -> dict[str, Any]:
         """Return what the run amounts to so far."""
-        sums: dict[str, int] = {}
-        for totals in self.totals.values():
-            for name, count in totals.items():
-                sums[name] = sums.get(name, 0) + count
+        sums = self.sums
         size, head = self.outputs.ledger.head
         state = self.policy.state
         return {
@@ -192,12 +252,15 @@ class WriterStep:
             "duplicates": sums.get("duplicates", 0),
             "alerts": dict(sorted(state.alerts_by_detector.items())),
             "notices": state.notices.sent,
+            "notices_withheld": dict(sorted(state.notices.withheld.items())),
             "accounts": sums.get("accounts", 0),
             "ledger": {"origin": self.outputs.ledger.origin, "size": size, "head": head},
             "counts": dict(sorted(sums.items())),
+            "notes": sorted(self.notes),
         }
 
     def _summarise(self, batch: StoreBatch) -> None:
+        self.unsummarised = 0
         batch.run_summary.append(
             RunSummaryRow(
                 run_key=self.run_key, completed=self.is_complete(), summary=self.summary()
@@ -216,12 +279,17 @@ class WriterStep:
             notices=summary["notices"],
             refused=sum(self.reasons.values()),
             watermark_ns=max(self.watermark_ns.values(), default=0),
+            blocks=min(self.next_number.values(), default=0),
             is_complete=self.is_complete(),
             newest=[row for act in acts if act.draft.kind == "alert" for row in act.batch.alerts],
         )
 
     def close(self) -> None:
         """Bring everything up to date and let go of it."""
+        if self.unsummarised:
+            batch = StoreBatch()
+            self._summarise(batch)
+            self.outputs.store.write(batch)
         self.outputs.ledger.close()
         self.outputs.store.close()
         self.outputs.control.close()
@@ -239,6 +307,8 @@ class WriterStep:
                     "reasons": self.reasons,
                     "entry_index": self.entry_index,
                     "watermark_ns": list(self.watermark_ns.items()),
+                    "notes": sorted(self.notes),
+                    "sums": self.sums,
                 }
             ),
             "ledger": (size, head),
@@ -259,4 +329,30 @@ class WriterStep:
         self.reasons = own["reasons"]
         self.entry_index = own["entry_index"]
         self.watermark_ns = dict(own["watermark_ns"])
+        self.notes = set(own["notes"])
+        self.sums = own["sums"]
         self.outputs.ledger.check_snapshot(*state["ledger"])
+
+
+_NOTHING: Final = StoreBatch()
+
+
+def _for_sender(notice: NoticeRow) -> OutboxNotice:
+    return OutboxNotice(
+        notice_id=notice.notice_id,
+        ordinal=notice.ordinal,
+        state=notice.state,
+        tenant=notice.tenant,
+        account_id=notice.account_id,
+        text=notice.text,
+        sent_ns=notice.sent_ns,
+        expires_ns=notice.expires_ns,
+        answered_ns=notice.answered_ns,
+    )
+
+
+def _held_ordinal(path: Path) -> int | None:
+    try:
+        return msgspec_json.decode(path.read_bytes(), type=OutboxNotice).ordinal
+    except FileNotFoundError:
+        return None

@@ -15,6 +15,7 @@ from typing import Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from flows.adapters._overlay import Overlay
 from flows.edges import files
 from schemas.columns import RAW_SIZE_MAX, Bytes, Rejected
 
@@ -184,3 +185,12 @@ def refuse_accounts(name: str, options: AdapterOptions) -> None:
     """Raise ValueError if overlay accounts are asked of a source that has accounts."""
     if options.accounts:
         raise ValueError(f"{name} events name their accounts; leave out --accounts.")
+
+
+def check_accounts(adapter: Adapter, accounts: str) -> None:
+    """Raise ValueError if what is asked for with ``--accounts`` does not suit the format."""
+    if not accounts:
+        return
+    if not adapter.anonymous:
+        refuse_accounts(adapter.name, AdapterOptions(accounts=accounts))
+    Overlay.parse(accounts)

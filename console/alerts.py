@@ -1,0 +1,234 @@
+"""``tapewatch alerts``: what the rules found."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import msgspec
+import typer
+
+from console import options, screen
+from console.alert_panel import show_alert
+from console.commands import Command, group, takes
+from console.exits import UsageProblem
+from flows.config import data_folder
+from flows.store import AlertFilter, AlertRow, StoreReader
+
+app = group("""\
+List, show and export alerts.
+
+Examples
+--------
+$ tapewatch alerts list --data run1
+$ tapewatch alerts show 3f9a --data run1
+$ tapewatch alerts export --data run1 --format csv > alerts.csv
+""")
+
+TABLE_ROWS: Final = 50
+EXPORT_COLUMNS: Final = (
+    "alert_id",
+    "detector",
+    "rule_id",
+    "account_id",
+    "instrument",
+    "severity",
+    "state",
+    "trading_day",
+    "onset_ns",
+    "event_time_ns",
+    "updated_ns",
+    "update_count",
+    "why",
+    "counterfactual",
+    "evidence",
+    "ledger_origin",
+    "ledger_index",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """Options that say which alerts."""
+
+    data: options.Data = None
+    config_file: options.ConfigFile = None
+    detector: Annotated[
+        str | None, typer.Option("--detector", metavar="NAME", help="Of this detector only.")
+    ] = None
+    account: Annotated[
+        str | None, typer.Option("--account", metavar="ID", help="Of this account only.")
+    ] = None
+    state: Annotated[
+        str | None,
+        typer.Option(
+            "--state", metavar="STATE", help="open, provisional, confirmed, withdrawn or closed."
+        ),
+    ] = None
+
+    def filter(self) -> AlertFilter:
+        """Return what the store is asked for."""
+        return AlertFilter(detector=self.detector, account_id=self.account, state=self.state)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListAsked(Wanted):
+    """The options of ``list``."""
+
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", metavar="N", help="At most so many; all with --json, else 50."),
+    ] = None
+    as_json: options.Json = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShowAsked(options.Reading):
+    """The options of ``show``."""
+
+    alert_id: Annotated[str, typer.Argument(metavar="ID", help="The id, or how it begins.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportAsked(Wanted):
+    """The options of ``export``."""
+
+    format_name: Annotated[str, typer.Option("--format", metavar="F", help="csv or ndjson.")] = (
+        "csv"
+    )
+
+
+@app.command("list", cls=Command)
+@takes(ListAsked)
+def alerts_list(asked: ListAsked) -> None:
+    """List alerts, newest first.
+
+    With --json one object a line, each with its evidence and its place in the ledger.
+
+    Examples
+    --------
+    $ tapewatch alerts list --data run1
+    $ tapewatch alerts list --data run1 --json
+    $ tapewatch alerts list --data run1 --detector win_rate --state open
+    """
+    with open_store(asked.data, asked.config_file) as store:
+        if asked.as_json:
+            rows = store.every_alert(asked.filter())
+            screen.put_json_lines(as_object(row) for row in islice(rows, asked.limit))
+            return
+        limit = TABLE_ROWS if asked.limit is None else asked.limit
+        shown = list(islice(store.every_alert(asked.filter()), limit))
+        total = sum(sum(states.values()) for states in store.alert_counts().values())
+    _show_table(shown, total)
+
+
+@app.command("show", cls=Command)
+@takes(ShowAsked)
+def alerts_show(asked: ShowAsked) -> None:
+    """Show one alert: claim, evidence, what would have prevented it, rule, sources, ledger place.
+
+    Examples
+    --------
+    $ tapewatch alerts show 3f9a --data run1
+    $ tapewatch alerts show 3f9a --data run1 --json
+    """
+    with open_store(asked.data, asked.config_file) as store:
+        alert = store.alert(asked.alert_id)
+        updates = store.updates(alert.alert_id)
+        found = store.notices(account_id=alert.account_id).rows
+    notices = [one for one in found if one.alert_id == alert.alert_id]
+    if asked.as_json:
+        extra = {
+            "positions": alert.positions,
+            "updates": updates,
+            "notices": notices,
+        }
+        screen.put_json(as_object(alert) | extra)
+        return
+    show_alert(screen.out(), alert, updates, notices)
+
+
+@app.command("export", cls=Command)
+@takes(ExportAsked)
+def alerts_export(asked: ExportAsked) -> None:
+    """Write alerts to standard output as a table for other programs.
+
+    In CSV a text that a spreadsheet would take for a formula gets an apostrophe before it.
+
+    Examples
+    --------
+    $ tapewatch alerts export --data run1 --format csv > alerts.csv
+    $ tapewatch alerts export --data run1 --format ndjson > alerts.ndjson
+    """
+    if asked.format_name not in {"csv", "ndjson"}:
+        raise UsageProblem(f"--format {asked.format_name}: choose csv or ndjson.")
+    with open_store(asked.data, asked.config_file) as store:
+        rows = store.every_alert(asked.filter())
+        if asked.format_name == "ndjson":
+            screen.put_json_lines(as_object(row) for row in rows)
+        else:
+            screen.put_csv(EXPORT_COLUMNS, _cells(rows))
+
+
+def open_store(data: Path | None, config_file: Path | None) -> StoreReader:
+    """Open the store of a data folder to read it."""
+    folder = data_folder(None if data is None else str(data), config_file)
+    return StoreReader(folder / "store.sqlite3")
+
+
+def as_object(row: AlertRow) -> dict[str, Any]:
+    """Return an alert as programs read it."""
+    return {
+        "alert_id": row.alert_id,
+        "detector": row.detector,
+        "account_id": row.account_id,
+        "instrument": row.instrument,
+        "severity": row.severity,
+        "onset_ns": row.onset_ns,
+        "why": row.why,
+        "evidence": row.evidence,
+        "counterfactual": row.counterfactual,
+        "rule": msgspec.to_builtins(row.rule),
+        "ledger": {"origin": row.ledger_origin, "index": row.ledger_index},
+        "state": row.state,
+        "event_time_ns": row.event_time_ns,
+        "updated_ns": row.updated_ns,
+        "trading_day": row.trading_day,
+        "update_count": row.update_count,
+    }
+
+
+def _cells(rows: Iterator[AlertRow]) -> Iterator[dict[str, Any]]:
+    for row in rows:
+        yield msgspec.to_builtins(row)
+
+
+def _show_table(rows: list[AlertRow], total: int) -> None:
+    console = screen.out()
+    if not rows:
+        console.print("No alerts here: nothing crossed a figure, or the filters leave none.")
+        return
+    table = alert_table(rows)
+    console.print(table)
+    rest = f" of {total:,}; --limit shows more" if total > len(rows) else ""
+    console.print(f"{len(rows):,} alerts{rest}. One of them whole: tapewatch alerts show ID")
+
+
+def alert_table(rows: list[AlertRow]) -> Any:
+    """Return alerts as a dense table."""
+    table = screen.table(
+        "id", "severity", "detector", "account", "first seen (UTC)", "state", "why"
+    )
+    for row in rows:
+        where = row.account_id if row.instrument is None else f"{row.account_id} {row.instrument}"
+        table.add_row(
+            row.alert_id[:8],
+            screen.severity(row.severity),
+            row.detector,
+            screen.plain(where),
+            screen.time_text(row.event_time_ns, is_short=True),
+            row.state,
+            screen.plain(row.why),
+        )
+    return table
