@@ -57,6 +57,31 @@ class InputSpec(Struct, frozen=True, kw_only=True):
         return self.name.partition("://")[0] if "://" in self.name else ""
 
 
+def open_input(
+    spec: InputSpec, options: ScanOptions, factories: Mapping[str, BlockFactory]
+) -> FileSource | AdaptedSource | BytesSource:
+    """Open one input.
+
+    Raises
+    ------
+    ValueError
+        If its scheme has no factory, or it does not take the accounts asked for.
+    """
+    if spec.scheme:
+        factory = factories.get(spec.scheme)
+        if factory is None:
+            known = ", ".join(sorted(factories)) or "none"
+            raise ValueError(f"{spec.name}: no input of kind {spec.scheme}://; there is {known}")
+        return BytesSource(spec.scheme, lambda first: factory(spec.name, first), options)
+    path = Path(spec.name)
+    adapter = adapters.choose(spec.format, path)
+    adapter_options = adapters.AdapterOptions(accounts=spec.accounts)
+    if adapter.name == NDJSON:
+        adapters.refuse_accounts(adapter.name, adapter_options)
+        return FileSource(path, options)
+    return AdaptedSource(path, adapter, adapter_options, options)
+
+
 @dataclass(slots=True)
 class Plan:
     """A run, ready to be assembled in any process that takes part in it.
