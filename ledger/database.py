@@ -35,6 +35,7 @@ _WRITER_SETTINGS: Final = (
     "cache_size = -65536",
     "wal_autocheckpoint = 8192",
 )
+_BESIDE: Final = "mode=ro&readonly_shm=1"
 _Answer = TypeVar("_Answer")
 
 
@@ -130,16 +131,18 @@ def look(folder: Path, ask: Callable[[sqlite3.Connection], _Answer]) -> _Answer:
     if not (folder / DATABASE).is_file():
         raise LedgerDamaged(f"{folder} holds no {DATABASE}: name the folder of a log.")
     failure: sqlite3.Error | None = None
+    is_index_stale = False
     for _ in range(TRIES_MAX):
         try:
-            with _connect_reader(folder) as (database, alone):
+            with _connect_reader(folder, is_index_stale=is_index_stale) as (database, is_true):
                 database.execute("BEGIN")
                 answer = ask(database)
+                if is_true():
+                    return answer
         except sqlite3.Error as error:
             failure = error  # its files may be coming or going at this moment
-            continue
-        if not (alone and _wal_index(folder).exists()):
-            return answer
+            code = getattr(error, "sqlite_errorcode", None)  # errors of Python's side have none
+            is_index_stale = code == sqlite3.SQLITE_PROTOCOL
     raise LedgerDamaged(
         f"{folder / DATABASE} cannot be read ({failure or 'writers come and go'}):"
         " try again, or restore it from a copy."
@@ -147,31 +150,46 @@ def look(folder: Path, ask: Callable[[sqlite3.Connection], _Answer]) -> _Answer:
 
 
 @contextmanager
-def _connect_reader(folder: Path) -> Iterator[tuple[sqlite3.Connection, bool]]:
-    """Yield a read-only connection, and whether it relies on nobody writing meanwhile.
+def _connect_reader(
+    folder: Path, *, is_index_stale: bool
+) -> Iterator[tuple[sqlite3.Connection, Callable[[], bool]]]:
+    """Yield a read-only connection, and what tells whether nobody disturbed the look.
 
     With the WAL index there, a writer lives or was killed: SQLite reads beside either, and
-    `readonly_shm` keeps it from touching the index. Without it the file is at rest, unless a
-    copy was made that left only the index behind: that is read from a copy of its own.
+    `readonly_shm` keeps it from touching the index. Without it the file is at rest. If a
+    write-ahead log lies there without an index, or with one of another time (as a lost power
+    supply leaves it, SQLite then reports its locking protocol broken), both are read from a copy.
     """
     path = folder / DATABASE
+    wal = folder / f"{DATABASE}-wal"
+    has_index = _wal_index(folder).exists()
+    stamps = _stamps(path, wal)
     with tempfile.TemporaryDirectory() as aside:
-        alone = not _wal_index(folder).exists()
-        wal = path.with_name(f"{DATABASE}-wal")
-        if not alone:
-            options = "mode=ro&readonly_shm=1"
-        elif wal.exists() and wal.stat().st_size:
+        if has_index and not is_index_stale:
+            options = _BESIDE
+        elif stamps[1][1]:
             shutil.copyfile(wal, Path(aside, wal.name))
             path = Path(shutil.copyfile(path, Path(aside, DATABASE)))
             options = "mode=rw"
         else:
             options = "mode=ro&immutable=1"
+
+        def is_true() -> bool:
+            undisturbed = _stamps(folder / DATABASE, wal) == stamps
+            return options == _BESIDE or (undisturbed and has_index == _wal_index(folder).exists())
+
         uri = f"{path.absolute().as_uri()}?{options}"
         database = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=10)
         try:
-            yield database, alone
+            yield database, is_true
         finally:
             database.close()
+
+
+def _stamps(*paths: Path) -> list[tuple[int, int]]:
+    """Return (time of change, size) of each file, zeros where there is none."""
+    found = [path.stat() if path.exists() else None for path in paths]
+    return [(one.st_mtime_ns, one.st_size) if one else (0, 0) for one in found]
 
 
 def _wal_index(folder: Path) -> Path:

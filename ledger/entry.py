@@ -53,7 +53,6 @@ _STRICT: Final = (
     | orjson.OPT_PASSTHROUGH_DATETIME
     | orjson.OPT_PASSTHROUGH_SUBCLASS
 )
-_STRINGS: Final = frozenset({str})
 _SCALARS: Final = frozenset({str, int, bool, type(None)})
 _SOURCE_KEYS: Final = frozenset({"source", "partition", "offset"})
 
@@ -136,15 +135,13 @@ def canonical(obj: object) -> bytes:
 def _is_plain(obj: object) -> bool:
     """Tell quickly whether only exact types of the subset occur.
 
-    orjson refused large integers and lone surrogates already, and would have written a float,
-    an enum or a UUID without a word.
+    orjson refused large integers, lone surrogates and keys that are not strings already; it
+    would have written a float, an enum or a UUID without a word.
     """
     held = [obj]
     for value in held:  # grows while it is walked
         of = type(value)
         if of is dict:
-            if not _STRINGS.issuperset(map(type, value)):  # type: ignore[call-overload]
-                return False
             held.extend(value.values())  # type: ignore[attr-defined]
         elif of is list or of is tuple:
             held.extend(value)  # type: ignore[arg-type]

@@ -85,7 +85,12 @@ class Chain:
             rows = self._quick.findall(text)
             if len(rows) != len(entries) or text.count("\n") != len(entries) - 1:
                 return False
-            if not self.size or self._is_closed or max(map(len, entries)) > QUICK_SIZE_MAX or not is_nfc(text):
+            if (
+                not self.size
+                or self._is_closed
+                or max(map(len, entries)) > QUICK_SIZE_MAX
+                or not is_nfc(text)
+            ):
                 return False
             bodies, *columns = zip(*rows, strict=True)
             fine = self._are_in_place(columns, leaves) and are_canonical(bodies)

@@ -4,7 +4,7 @@ import re
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,7 @@ TABLES: Final = frozenset(
     }
 )
 _ORIGIN: Final = re.compile(rb"[!-*,-~]+")
+_BESIDE: Final = "mode=ro&readonly_shm=1"
 
 
 @dataclass(frozen=True)
@@ -54,46 +55,63 @@ def look(folder: Path) -> Committed:
     if not (folder / DATABASE).is_file():
         raise AuditError(str(folder), f"holds no {DATABASE}: this is not the folder of a log.")
     failure: sqlite3.Error | None = None
+    is_index_stale = False
     for _ in range(TRIES_MAX):
         try:
-            with _connect(folder) as (database, alone):
+            with _connect(folder, is_index_stale=is_index_stale) as (database, is_true):
                 committed = _read_committed(database)
+                if is_true():
+                    return committed
         except sqlite3.OperationalError as error:
             failure = error  # a writer may be starting or stopping at this moment
-            continue
-        if not (alone and _wal_index(folder).exists()):
-            return committed
+            code = getattr(error, "sqlite_errorcode", None)  # errors of Python's side have none
+            is_index_stale = code == sqlite3.SQLITE_PROTOCOL
     raise AuditError(DATABASE, f"cannot be read ({failure or 'writers come and go'}).")
 
 
 @contextmanager
-def _connect(folder: Path) -> Iterator[tuple[sqlite3.Connection, bool]]:
-    """Yield a connection and whether it relies on nobody writing meanwhile.
+def _connect(
+    folder: Path, *, is_index_stale: bool
+) -> Iterator[tuple[sqlite3.Connection, Callable[[], bool]]]:
+    """Yield a connection and what tells whether nobody disturbed the look.
 
     With the WAL index there, a writer lives or was killed: SQLite reads beside either, and
-    `readonly_shm` keeps it from touching the index. Without it the file is at rest; if a
-    write-ahead log lies beside it nevertheless, both are read from a copy.
+    `readonly_shm` keeps it from touching the index. Without it the file is at rest. If a
+    write-ahead log lies there without an index, or with one of another time (as a lost power
+    supply leaves it, SQLite then reports its locking protocol broken), both are read from a copy.
     """
     path = folder / DATABASE
     wal = folder / f"{DATABASE}-wal"
-    alone = not _wal_index(folder).exists()
+    has_index = _wal_index(folder).exists()
+    stamps = _stamps(path, wal)
     with tempfile.TemporaryDirectory() as aside:
-        if not alone:
-            options = "mode=ro&readonly_shm=1"
-        elif wal.exists() and wal.stat().st_size:
+        if has_index and not is_index_stale:
+            options = _BESIDE
+        elif stamps[1][1]:
             shutil.copyfile(wal, Path(aside, wal.name))
             path = Path(shutil.copyfile(path, Path(aside, DATABASE)))
             options = "mode=rw"
         else:
             options = "mode=ro&immutable=1"
+
+        def is_true() -> bool:
+            undisturbed = _stamps(folder / DATABASE, wal) == stamps
+            return options == _BESIDE or (undisturbed and has_index == _wal_index(folder).exists())
+
         uri = f"{path.absolute().as_uri()}?{options}"
         database = sqlite3.connect(uri, uri=True, isolation_level=None)
         try:
             database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, SQLITE_VALUE_MAX)
             database.text_factory = bytes
-            yield database, alone
+            yield database, is_true
         finally:
             database.close()
+
+
+def _stamps(*paths: Path) -> list[tuple[int, int]]:
+    """Return (time of change, size) of each file, zeros where there is none."""
+    found = [path.stat() if path.exists() else None for path in paths]
+    return [(one.st_mtime_ns, one.st_size) if one else (0, 0) for one in found]
 
 
 def _wal_index(folder: Path) -> Path:

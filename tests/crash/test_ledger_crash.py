@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from ledger_logs import draft, drafts, entries_of, writer
 
+from ledger.reader import read_entries
 from ledger.verify import verify
 
 SCRIPT = Path(__file__).parents[1] / "ledger_crash_writer.py"
@@ -76,3 +77,16 @@ def test_dying_at_any_moment_loses_and_doubles_nothing(tmp_path: Path, seed: int
         process.kill()
         told += process.communicate(timeout=60)[0]
     require_nothing_lost(tmp_path / "log", acknowledged(told))
+
+
+def test_a_log_can_be_read_and_verified_while_its_writer_goes_on(tmp_path: Path) -> None:
+    folder = tmp_path / "log"
+    with start(folder, "never", 1) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            ((size, root),) = acknowledged(line)
+            report = verify(folder, trusted=(size, root))
+            assert report.size >= size
+            assert sum(1 for _ in read_entries(folder)) >= report.size
+    assert process.returncode == 0
+    assert verify(folder).size == TOTAL + 1

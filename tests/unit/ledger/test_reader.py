@@ -1,6 +1,7 @@
 import shutil
 import sqlite3
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from ledger_logs import ORIGIN, draft, drafts, execute, make_log, writer
@@ -64,6 +65,27 @@ def test_a_copy_without_the_wal_index_is_read_too(tmp_path: Path) -> None:
     before = names_in(left)
     assert read_head(left).size == verify(left).size == 301
     assert names_in(left) == before
+
+
+@pytest.mark.parametrize("module", [database, audited])
+def test_an_index_of_another_time_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: ModuleType
+) -> None:
+    """SQLite tries such an index for ten seconds; the error stands for that here."""
+    with writer(tmp_path / "log") as log:
+        log.append(drafts(300))
+        left = dead(tmp_path / "log", tmp_path)
+    real = sqlite3.connect
+
+    def connect(address: str, **options: object) -> sqlite3.Connection:
+        if "readonly_shm" in address:
+            error = sqlite3.OperationalError("locking protocol")
+            error.sqlite_errorcode = sqlite3.SQLITE_PROTOCOL
+            raise error
+        return real(address, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(module.sqlite3, "connect", connect)
+    assert (read_head(left).size if module is database else verify(left).size) == 301
 
 
 @pytest.mark.parametrize("module", [database, audited])

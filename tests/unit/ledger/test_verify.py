@@ -1,6 +1,7 @@
 """Every attack on chain and bundles that the design lists, each as a test of its own name."""
 
 import json
+import runpy
 import shutil
 import subprocess
 import sys
@@ -38,6 +39,13 @@ PARTIAL = "tile/entries/002.p/88"
 def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pristine") / "log"
     make_log(folder, COUNT)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("long") / "log"
+    make_log(folder, 768)
     return folder
 
 
@@ -417,14 +425,14 @@ def test_a_forged_history_is_detected(log: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FORGERIES)
-def test_a_forgery_in_a_full_bundle_is_detected_too(tmp_path: Path, name: str) -> None:
-    make_log(tmp_path / "long", 768)
-    entries = entries_of(tmp_path / "long")
+def test_a_forgery_in_a_full_bundle_is_detected_too(long: Path, tmp_path: Path, name: str) -> None:
+    folder = Path(shutil.copytree(long, tmp_path / "long"))
+    entries = entries_of(folder)
     forgery, _ = FORGERIES[name]
-    forged = forgery(entries[:600])
-    forge(tmp_path / "long", forged + entries[len(forged) :])
+    forged = forgery(entries[:COUNT])
+    forge(folder, forged + entries[len(forged) :])
     with pytest.raises(AuditError):
-        verify(tmp_path / "long")
+        verify(folder)
 
 
 def test_keys_out_of_order_are_detected(log: Path) -> None:
@@ -451,6 +459,22 @@ def test_unusual_but_honest_entries_are_sound(tmp_path: Path) -> None:
         log.append(drafts(300, start=500))
         log.append([draft(1, body={})])
     assert verify(tmp_path).size == 609
+
+
+def test_more_rules_than_are_remembered_are_sound_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ledger.verify.chain.RULES_KEPT", 3)
+    with writer(tmp_path) as log:
+        log.append([draft(number, rule={"version": number % 7}) for number in range(600)])
+    assert verify(tmp_path).size == 601
+
+
+def test_a_file_in_place_of_the_tile_folder_is_detected(log: Path) -> None:
+    shutil.rmtree(log / "tile")
+    log.joinpath("tile").touch()
+    with pytest.raises(AuditError, match="cannot be read as a log"):
+        verify(log)
 
 
 def test_a_closed_log_is_sound(log: Path) -> None:
@@ -514,6 +538,14 @@ def test_the_command_says_what_is_wrong_and_ends_with_5(
     told = json.loads(capsys.readouterr().out)
     assert told["verdict"] == "damaged"
     assert told["fault"] == {"where": FULL, "sentence": "is missing."}
+
+
+def test_the_module_runs_as_a_command(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["verify", str(log)])
+    monkeypatch.delitem(sys.modules, "ledger.verify.__main__")
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("ledger.verify", run_name="__main__")
+    assert ended.value.code == 0
 
 
 def test_the_verifier_runs_alone(log: Path, tmp_path: Path) -> None:
