@@ -169,6 +169,23 @@ def test_ordinary_trades_are_won_about_as_often_as_lost() -> None:
     assert 0.45 < mean(gain > 0 for gain in gains) < 0.62
 
 
+def test_simulated_accounts_that_would_win_by_luck_trade_real_money() -> None:
+    # With this seed chance alone would lift one simulated account above the share allowed.
+    facts = facts_of(SimulatorConfig(events=12_000, seed=47, accounts=120, plants=()))
+    earned: dict[str, list[bool]] = defaultdict(list)
+    fills: dict[tuple[str, str], list[naive_rules.Fact]] = defaultdict(list)
+    for fact in facts:
+        if fact.kind == "fill" and fact.simulated:
+            of_contract = fills[fact.account, fact.instrument]
+            before = len(naive_rules.closed_round_trips(of_contract))
+            of_contract.append(fact)
+            closed = naive_rules.closed_round_trips(of_contract)[before:]
+            earned[fact.account] += [amount > 0 for amount in closed]
+            won = earned[fact.account]
+            assert len(won) < 8 or mean(won) <= 0.85
+    assert max(map(len, earned.values())) >= 15
+
+
 def test_arrivals_are_clustered_and_busier_at_the_open_than_at_noon() -> None:
     seconds = Counter(
         event["event_time_ns"] // 10**9
