@@ -10,8 +10,9 @@ from typing import Any, Final
 from unicodedata import normalize
 
 from detectors.core.stage import OfficeEvent
+from flows.control import ControlRecord
 from flows.store.rows import AlertRow, AlertUpdateRow, NoticeRow, StoreBatch
-from ledger.entry import EntryDraft
+from ledger.entry import EntryDraft, canonical
 from ledger.tokens import Pepper, masked, token
 from schemas.alerts import Finding, Position
 from schemas.events import EntitlementChanged
@@ -173,12 +174,17 @@ class ActMaker:
         )
         return Act(draft)
 
-    def config(self, config_hash: str, body: dict[str, Any]) -> Act:
-        """Spell the configuration a run begins with; it counts from before the first event."""
+    def hold(self, record: ControlRecord, tenant: str) -> Act:
+        """Spell a hold that was set or released, at the time from which it counts."""
+        kind = "hold.set" if record.body["is_set"] else "hold.released"
+        body = {
+            **self.account(tenant, record.body["account_id"]),
+            "control_sequence": record.sequence,
+        }
         draft = EntryDraft(
-            eid=eid_of("config.changed", config_hash),
-            kind="config.changed",
-            event_time_ns=0,
+            eid=eid_of(kind, str(record.sequence)),
+            kind=kind,
+            event_time_ns=record.effective_ns,
             actor=ACTOR,
             src=[],
             rule=None,
@@ -186,10 +192,27 @@ class ActMaker:
         )
         return Act(draft)
 
+    def config(self, body: dict[str, Any]) -> Act:
+        """Spell the configuration a run begins with; it counts from before the first event."""
+        plain = _plain(body)
+        draft = EntryDraft(
+            eid=eid_of("config.changed", canonical(plain).decode()),
+            kind="config.changed",
+            event_time_ns=0,
+            actor=ACTOR,
+            src=[],
+            rule=None,
+            body=plain,
+        )
+        return Act(draft)
+
     def _finding_body(self, finding: Finding, alert_id: str) -> dict[str, Any]:
+        account = self.account(finding.tenant, finding.account_id)
+        # Some senders build event ids from the account's; the rest of the id may stay readable.
+        trigger = [part.replace(finding.account_id, account["account"]) for part in finding.trigger]
         return {
             "alert_id": alert_id,
-            **self.account(finding.tenant, finding.account_id),
+            **account,
             "detector": finding.detector,
             "detector_version": self._versions[finding.detector],
             "pack": finding.rule.pack,
@@ -199,7 +222,7 @@ class ActMaker:
             "instrument": finding.instrument,
             "trading_day": finding.trading_day,
             "onset_ns": str(finding.onset_ns),
-            "trigger": list(finding.trigger),
+            "trigger": trigger,
             "ordinal": finding.ordinal,
             "why": finding.why,
             "evidence": finding.evidence,

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeAlias, get_args
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 ControlKind: TypeAlias = Literal[
     "heartbeat",
@@ -30,7 +30,8 @@ ControlKind: TypeAlias = Literal[
 KINDS: Final = frozenset(get_args(ControlKind))
 _BUSY_SECONDS: Final = 30.0
 _PAGE_SIZE: Final = 1_000
-_SCHEMA: Final = """
+_TABLES: Final = (
+    """
 CREATE TABLE IF NOT EXISTS control (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT,
     kind TEXT NOT NULL,
@@ -39,7 +40,20 @@ CREATE TABLE IF NOT EXISTS control (
     key TEXT NOT NULL UNIQUE,
     body TEXT NOT NULL
 ) STRICT
-"""
+""",
+    """
+CREATE TABLE IF NOT EXISTS settled (
+    sequence INTEGER PRIMARY KEY,
+    effective_ns INTEGER NOT NULL
+) STRICT
+""",
+    """
+CREATE TABLE IF NOT EXISTS horizon (
+    only INTEGER PRIMARY KEY CHECK (only = 1),
+    reached_ns INTEGER NOT NULL
+) STRICT
+""",
+)
 
 
 class ControlError(RuntimeError):
@@ -56,7 +70,7 @@ class ControlRecord(Struct, frozen=True, kw_only=True):
     lane
         The lane it speaks of; None for all.
     effective_ns
-        Event time from which it counts: a shard applies it when the lane's watermark passes.
+        Event time from which it is meant to count; see ``ControlLog.settle``.
     key
         What makes it one act, however often it is appended.
     """
@@ -85,7 +99,8 @@ class ControlLog:
             )
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = FULL")  # written down before it is used
-            self._connection.execute(_SCHEMA)
+            for table in _TABLES:
+                self._connection.execute(table)
         except sqlite3.DatabaseError as error:
             raise ControlError(f"Cannot open the control log {path}: {error}.") from error
 
@@ -156,6 +171,38 @@ class ControlLog:
         while page := self._page(after_sequence):
             yield from page
             after_sequence = page[-1].sequence
+
+    def raise_horizon(self, reached_ns: int) -> None:
+        """Write down, before it happens, up to which event time something may be decided."""
+        self._connection.execute(
+            "INSERT INTO horizon VALUES (1, ?) ON CONFLICT (only)"
+            " DO UPDATE SET reached_ns = max(reached_ns, excluded.reached_ns)",
+            (reached_ns,),
+        )
+
+    def horizon_ns(self) -> int | None:
+        """Return what ``raise_horizon`` wrote; None before anything was decided."""
+        row = self._connection.execute("SELECT reached_ns FROM horizon").fetchone()
+        return None if row is None else int(row[0])
+
+    def settle(self, record: ControlRecord) -> ControlRecord:
+        """Return the record with the time from which it really counts, fixed from now on.
+
+        That is its own, but past the horizon: a record that comes while a run is under way must
+        not change what was already decided, neither now nor when a crash makes the run decide it
+        again. Durable on return; only the one writer may call it.
+        """
+        horizon_ns = self.horizon_ns()
+        wanted = record.effective_ns
+        if horizon_ns is not None:
+            wanted = max(wanted, horizon_ns + 1)
+        self._connection.execute(
+            "INSERT INTO settled VALUES (?, ?) ON CONFLICT DO NOTHING", (record.sequence, wanted)
+        )
+        found = self._connection.execute(
+            "SELECT effective_ns FROM settled WHERE sequence = ?", (record.sequence,)
+        ).fetchone()
+        return structs.replace(record, effective_ns=int(found[0]))
 
     def last_sequence(self) -> int:
         """Return the sequence of the newest record; 0 for an empty log."""

@@ -2,9 +2,15 @@
 
 A notice leaves only for a whitelisted rule, never while the person has an open case or a hold, and
 never says which rule or detector stands behind it: that would tip off.
+
+Whatever time brings about for a person (a control record counts, a notice runs out) is brought
+about at the latest before that person's next event is looked at, by that event's own time. The
+watermark may do it earlier, but only where no such event can come any more; so it makes no
+difference how the events come in batches.
 """
 
 from collections.abc import Callable, Iterable
+from heapq import heappop, heappush
 from typing import Any, Final, NamedTuple
 
 from msgspec import Struct, field, structs
@@ -12,7 +18,8 @@ from msgspec import Struct, field, structs
 from detectors.core.stage import OfficeEvent
 from flows.acts import Act, ActMaker
 from flows.control import ControlRecord
-from flows.store.rows import AlertRow, NoticeRow
+from flows.steps import END_OF_TIME_NS
+from flows.store.rows import AlertRow, NoticeRow, NoticeState
 from schemas.alerts import Finding
 from schemas.events import EntitlementChanged
 from schemas.ids import digest_parts
@@ -22,7 +29,21 @@ TEXT: Final = (
     "请核实您的模拟交易账户近期的操作。"
 )
 ANSWER_NAME: Final = "notice.responded"
+CONTROL_KINDS: Final = frozenset({"notice.answered", "hold"})
+ABOVE, NO_LONGER_ABOVE = "still above", "no longer above"
 _UNDECIDED: Final = frozenset({"answered", "expired"})
+
+
+class Withheld(NamedTuple):
+    """Why a notice did not leave: a short code to count by, and a sentence."""
+
+    code: str
+    because: str
+
+
+_REAL_ACCOUNTS: Final = Withheld("not_simulated", "the rule was not limited to simulated accounts")
+_HOLD: Final = Withheld("hold", "a hold is set on the account")
+_WAITING: Final = Withheld("waiting", "an earlier notice still waits for its answer")
 
 
 class NoticeDecision(NamedTuple):
@@ -40,14 +61,15 @@ class OpenNotice(Struct):
     shard: int
 
 
-class NoticeState(Struct):
+class NoticeMemory(Struct):
     """What must be remembered of notices; part of the writer's snapshot."""
 
     open: dict[str, OpenNotice] = field(default_factory=dict)  # by notice id
-    by_person: dict[str, str] = field(default_factory=dict)  # the latest notice of an account
+    by_person: dict[str, list[str]] = field(default_factory=dict)  # open notices of an account
     holds: dict[str, int] = field(default_factory=dict)  # account -> since event time
-    applied: list[int] = field(default_factory=list)  # control records that had their effect
+    applied: set[int] = field(default_factory=set)  # control records that had their effect
     sent: int = 0
+    withheld: dict[str, int] = field(default_factory=dict)  # code -> notices
 
 
 class NoticePolicy:
@@ -55,49 +77,66 @@ class NoticePolicy:
 
     Parameters
     ----------
-    state
+    memory
         Where it stands; changed in place.
     maker
         Spells acts.
     expiry_ns
         How long a notice waits for its answer, event time.
     simulated_only
-        Tell nobody but simulated accounts.
+        Tell nobody but simulated accounts: the rule must look at simulated rows only.
     shard_of
-        (tenant, account) -> shard, to apply a control record at its own shard's time.
+        account -> shard, to apply a control record at its own shard's time.
+    tenant
+        Whose events those are that name no tenant.
     """
 
     def __init__(
         self,
-        state: NoticeState,
+        memory: NoticeMemory,
         maker: ActMaker,
         *,
         expiry_ns: int,
         simulated_only: bool,
         shard_of: Callable[[str], int],
+        tenant: str = "default",
     ) -> None:
-        self.state = state
+        self.memory = memory
         self._maker = maker
         self._expiry_ns = expiry_ns
         self._simulated_only = simulated_only
         self._shard_of = shard_of
-        self._control: list[tuple[int, ControlRecord]] = []
+        self._tenant = tenant
+        self._orders: dict[str, list[ControlRecord]] = {}  # by person, in order of effect
+        # Per shard, what the watermark will bring about: (event time, person), soonest first.
+        self._due: dict[int, list[tuple[int, str]]] = {}
+        for found in memory.open.values():
+            if found.row.state == "sent":
+                self._expect(found.shard, found.row.expires_ns, _person_of(found.row))
 
     def learn(self, records: Iterable[ControlRecord]) -> None:
-        """Take up control records; each has its effect when its shard's time comes."""
-        known = set(self.state.applied)
+        """Take up control records; each has its effect when its account's time comes."""
         for record in records:
-            if record.kind in {"notice.answered", "hold"} and record.sequence not in known:
-                self._control.append((self._shard_of(record.body["account_id"]), record))
+            if record.kind not in CONTROL_KINDS or record.sequence in self.memory.applied:
+                continue
+            person = self._person_in(record.body)
+            orders = self._orders.setdefault(person, [])
+            orders.append(record)
+            orders.sort(key=lambda r: (r.effective_ns, r.sequence))
+            # The watermark must be beyond the time it acts for, so one less than the record's own.
+            shard = self._shard_of(record.body["account_id"])
+            self._expect(shard, record.effective_ns - 1, person)
 
     def decide(
         self, finding: Finding, alert: AlertRow, case: str | None, shard: int
     ) -> NoticeDecision:
         """Decide whether an alert's customer is told."""
-        person = _person(finding.tenant, finding.account_id)
-        reason = self._why_not(finding, person, case)
-        if reason:
-            return NoticeDecision(None, reason)
+        person = person_of(finding.tenant, finding.account_id)
+        withheld = self._why_not(finding, person, case)
+        if withheld is not None:
+            counts = self.memory.withheld
+            counts[withheld.code] = counts.get(withheld.code, 0) + 1
+            return NoticeDecision(None, withheld.because)
         row = NoticeRow(
             notice_id=digest_parts(("tapewatch/notice/1", alert.alert_id)).hex(),
             rule_id=finding.rule.id,
@@ -109,24 +148,23 @@ class NoticePolicy:
             tenant=finding.tenant,
             text=TEXT,
         )
-        self.state.open[row.notice_id] = OpenNotice(row, alert, shard)
-        self.state.by_person[person] = row.notice_id
-        self.state.sent += 1
-        act = self._maker.notice("notice", row, row.sent_ns, alert)
-        return NoticeDecision(act, "")
+        self.memory.open[row.notice_id] = OpenNotice(row, alert, shard)
+        self.memory.by_person.setdefault(person, []).append(row.notice_id)
+        self.memory.sent += 1
+        self._expect(shard, row.expires_ns, person)
+        return NoticeDecision(self._maker.notice("notice", row, row.sent_ns, alert), "")
 
-    def _why_not(self, finding: Finding, person: str, case: str | None) -> str:
+    def _why_not(self, finding: Finding, person: str, case: str | None) -> Withheld | None:
         if self._simulated_only and not finding.evidence.get("simulated_only"):
-            return "the rule was not limited to simulated accounts"
+            return _REAL_ACCOUNTS
         if case is not None:
-            return f"a case is open: an alert of {case}"
-        since = self.state.holds.get(person)
+            return Withheld("open_case", f"a case is open: an alert of {case}")
+        since = self.memory.holds.get(person)
         if since is not None and since <= finding.event_time_ns:
-            return "a hold is set on the account"
-        earlier = self.state.open.get(self.state.by_person.get(person, ""))
-        if earlier is not None and earlier.row.state == "sent":
-            return "an earlier notice still waits for its answer"
-        return ""
+            return _HOLD
+        if any(found.row.state == "sent" for found in self._open_of(person)):
+            return _WAITING
+        return None
 
     def on_office(self, office: OfficeEvent) -> list[Act]:
         """Take an answer or an entitlement change that came in the stream."""
@@ -135,75 +173,116 @@ class NoticePolicy:
             return [self._maker.entitlement(office, event)]
         if event.name != ANSWER_NAME or event.account_id is None:
             return []
-        return self._answer(str(event.notice_id), event.account_id, event.event_time_ns)
+        person = person_of(event.tenant or self._tenant, event.account_id)
+        return self._answer(str(event.notice_id), person, event.event_time_ns)
 
-    def _answer(self, notice_id: str, account_id: str, at_ns: int) -> list[Act]:
+    def person_of_office(self, office: OfficeEvent) -> str | None:
+        """Return whose event it is."""
+        event = office.event
+        if event.account_id is None:
+            return None
+        return person_of(event.tenant or self._tenant, event.account_id)
+
+    def recheck(self, finding: Finding) -> list[Act]:
+        """Look again at an account whose notice was answered or ran out."""
+        person = person_of(finding.tenant, finding.account_id)
+        outcome = NO_LONGER_ABOVE if finding.phase == "receded" else ABOVE
+        acts = []
+        for found in self._open_of(person):
+            if found.row.rule_id == finding.rule.id and found.row.state in _UNDECIDED:
+                acts.append(self._move(found, "rechecked", finding.event_time_ns, outcome=outcome))
+                self._forget(person, found.row.notice_id)
+        return acts
+
+    def catch_up(self, person: str, time_ns: int) -> list[Act]:
+        """Bring about what time has for a person before an event of theirs at ``time_ns``."""
+        acts = self._obey(person, time_ns)
+        if person in self.memory.by_person:
+            acts += [
+                self._move(found, "expired", found.row.expires_ns)
+                for found in self._open_of(person)
+                if found.row.state == "sent" and found.row.expires_ns < time_ns
+            ]
+        return acts
+
+    def catch_up_all(self, watermark_ns: int, shard: int) -> list[Act]:
+        """Bring about what no coming event of the shard can be before."""
+        due = self._due.get(shard)
+        acts: list[Act] = []
+        while due and due[0][0] < watermark_ns:
+            acts += self.catch_up(heappop(due)[1], watermark_ns)
+        return acts
+
+    def finish(self, shard: int) -> list[Act]:
+        """Obey what is left at the end of the input; notices that still wait go on waiting."""
+        people = sorted({person for _, person in self._due.get(shard, ())})
+        return [act for person in people for act in self._obey(person, END_OF_TIME_NS)]
+
+    def _obey(self, person: str, time_ns: int) -> list[Act]:
+        """Let control records about a person have their effect up to a time."""
+        acts: list[Act] = []
+        orders = self._orders.get(person)
+        if orders is None:
+            return acts
+        while orders and orders[0].effective_ns <= time_ns:
+            acts += self._apply(orders.pop(0), person)
+        if not orders:
+            del self._orders[person]
+        return acts
+
+    def _expect(self, shard: int, time_ns: int, person: str) -> None:
+        heappush(self._due.setdefault(shard, []), (time_ns, person))
+
+    def _open_of(self, person: str) -> list[OpenNotice]:
+        return [self.memory.open[n] for n in self.memory.by_person.get(person, ())]
+
+    def _forget(self, person: str, notice_id: str) -> None:
+        del self.memory.open[notice_id]
+        ids = self.memory.by_person[person]
+        ids.remove(notice_id)
+        if not ids:
+            del self.memory.by_person[person]
+
+    def _answer(self, notice_id: str, person: str, at_ns: int) -> list[Act]:
         """Note an answer, if it is this account's own notice and in time."""
-        found = self.state.open.get(notice_id)
-        if found is None or found.row.account_id != account_id or found.row.state != "sent":
+        found = self.memory.open.get(notice_id)
+        if found is None or _person_of(found.row) != person or found.row.state != "sent":
             return []
         if at_ns > found.row.expires_ns:
             return [self._move(found, "expired", found.row.expires_ns)]
         return [self._move(found, "answered", at_ns)]
 
-    def _move(self, found: OpenNotice, state: Any, at_ns: int, outcome: str | None = None) -> Act:
-        changes: dict[str, Any] = {"state": state}
-        if state == "answered":
-            changes["answered_ns"] = at_ns
-        if outcome is not None:
-            changes["outcome"] = outcome
-        found.row = structs.replace(found.row, **changes)
+    def _move(
+        self, found: OpenNotice, state: NoticeState, at_ns: int, *, outcome: str | None = None
+    ) -> Act:
+        found.row = structs.replace(
+            found.row,
+            state=state,
+            ordinal=found.row.ordinal + 1,
+            answered_ns=at_ns if state == "answered" else found.row.answered_ns,
+            outcome=outcome,
+        )
         return self._maker.notice("notice.updated", found.row, at_ns, found.alert)
 
-    def expire(self, watermark_ns: int, shard: int) -> list[Act]:
-        """End the shard's notices that nobody can answer in time any more."""
-        late = sorted(
-            (found.row.expires_ns, notice_id)
-            for notice_id, found in self.state.open.items()
-            if found.shard == shard
-            and found.row.state == "sent"
-            and found.row.expires_ns < watermark_ns
-        )
-        return [self._move(self.state.open[n], "expired", at_ns) for at_ns, n in late]
-
-    def recheck(self, finding: Finding) -> list[Act]:
-        """Look again at an account whose notice was answered or ran out."""
-        notice_id = self.state.by_person.get(_person(finding.tenant, finding.account_id), "")
-        found = self.state.open.get(notice_id)
-        if found is None or found.row.rule_id != finding.rule.id:
-            return []
-        if found.row.state == "sent" and finding.event_time_ns > found.row.expires_ns:
-            return [self._move(found, "expired", found.row.expires_ns)]
-        if found.row.state not in _UNDECIDED:
-            return []
-        outcome = "no longer above" if finding.phase == "receded" else "still above"
-        act = self._move(found, "rechecked", finding.event_time_ns, outcome)
-        del self.state.open[notice_id]
-        return [act]
-
-    def control_until(self, time_ns: int, shard: int) -> list[Act]:
-        """Let control records of the shard's accounts have their effect up to a time."""
-        due = [r for s, r in self._control if s == shard and r.effective_ns <= time_ns]
-        if not due:
-            return []
-        self._control = [(s, r) for s, r in self._control if r not in due]
-        acts = []
-        for record in due:
-            self.state.applied.append(record.sequence)
-            acts += self._apply(record)
-        return acts
-
-    def _apply(self, record: ControlRecord) -> list[Act]:
+    def _apply(self, record: ControlRecord, person: str) -> list[Act]:
+        self.memory.applied.add(record.sequence)
         body = record.body
         if record.kind == "notice.answered":
-            return self._answer(body["notice_id"], body["account_id"], record.effective_ns)
-        person = _person(body["tenant"], body["account_id"])
+            return self._answer(body["notice_id"], person, record.effective_ns)
         if body["is_set"]:
-            self.state.holds[person] = record.effective_ns
+            self.memory.holds.setdefault(person, record.effective_ns)
         else:
-            self.state.holds.pop(person, None)
-        return []
+            self.memory.holds.pop(person, None)
+        return [self._maker.hold(record, body.get("tenant", self._tenant))]
+
+    def _person_in(self, body: dict[str, Any]) -> str:
+        return person_of(body.get("tenant", self._tenant), body["account_id"])
 
 
-def _person(tenant: str, account_id: str) -> str:
+def person_of(tenant: str, account_id: str) -> str:
+    """Return the key of an account; no id can hold the separator."""
     return f"{tenant}\x1f{account_id}"
+
+
+def _person_of(row: NoticeRow) -> str:
+    return person_of(row.tenant, row.account_id)

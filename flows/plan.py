@@ -15,12 +15,13 @@ from detectors.core.registry import build_detectors, detector_names, detector_ty
 from detectors.core.stage import AccountStage, StageConfig
 from flows import adapters, clock
 from flows.acts import ActMaker
+from flows.calendar_cache import cache_folder
 from flows.calendars import TradingDays
 from flows.config import Config
 from flows.control import ControlLog
 from flows.crash import CrashPoints
 from flows.datafolder import Paths
-from flows.manifest import InputSource, file_source, url_source
+from flows.manifest import InputSource, file_source, read_manifest, url_source
 from flows.notices import NoticePolicy
 from flows.policy import Policy, PolicyState
 from flows.sources import AdaptedSource, BytesSource, FileSource, MergedSource, ScanOptions, Source
@@ -38,6 +39,7 @@ ORIGIN: Final = "tapewatch.local/monitor"
 LOG_NAME: Final = "monitor"
 TENANT: Final = "default"
 NDJSON: Final = "ndjson"
+_INTAKE_KEY: Final = "config/intake"
 
 # (URL, first block wanted) -> all blocks: those before the first are only counted, so a paced
 # stream need not wait for them.
@@ -58,9 +60,12 @@ class InputSpec(Struct, frozen=True, kw_only=True):
 
 
 def open_input(
-    spec: InputSpec, options: ScanOptions, factories: Mapping[str, BlockFactory]
+    spec: InputSpec,
+    options: ScanOptions,
+    factories: Mapping[str, BlockFactory],
+    lane_name: str = "",
 ) -> FileSource | AdaptedSource | BytesSource:
-    """Open one input.
+    """Open one input; ``lane_name`` is what positions call a file, else its own name.
 
     Raises
     ------
@@ -78,8 +83,8 @@ def open_input(
     adapter_options = adapters.AdapterOptions(accounts=spec.accounts)
     if adapter.name == NDJSON:
         adapters.refuse_accounts(adapter.name, adapter_options)
-        return FileSource(path, options)
-    return AdaptedSource(path, adapter, adapter_options, options)
+        return FileSource(path, options, lane_name)
+    return AdaptedSource(path, adapter, adapter_options, options, lane_name)
 
 
 @dataclass(slots=True)
@@ -96,6 +101,8 @@ class Plan:
         All settings.
     factories
         Makers of byte blocks by URL scheme, such as the simulator for ``sim``.
+    notes
+        What people should know about the inputs, once they were opened.
     """
 
     data: Path
@@ -103,6 +110,8 @@ class Plan:
     config: Config
     factories: Mapping[str, BlockFactory] = field(default_factory=dict)
     crash: CrashPoints = field(default_factory=CrashPoints)
+    notes: tuple[str, ...] = ()
+    _identities: tuple[InputSource, ...] = ()
 
     @property
     def paths(self) -> Paths:
@@ -116,7 +125,9 @@ class Plan:
 
     def identities(self) -> tuple[InputSource, ...]:
         """Return what the inputs are, whatever they are called; reads every file once."""
-        return tuple(self._identity(spec) for spec in self.inputs)
+        if not self._identities:
+            self._identities = tuple(self._identity(spec) for spec in self.inputs)
+        return self._identities
 
     def _identity(self, spec: InputSpec) -> InputSource:
         if spec.scheme:
@@ -131,18 +142,50 @@ class Plan:
 
     def source(self) -> Source:
         """Open the inputs: one by itself, several merged by event time."""
-        options = ScanOptions(
-            key=self.key(),
-            tenant=TENANT,
-            block_bytes=int(self.config.value("intake.block_bytes")),
-        )
-        sources = [open_input(spec, options, self.factories) for spec in self.inputs]
+        source = self._open()
+        self.notes = source.notes
+        return source
+
+    def _open(self) -> Source:
+        options = ScanOptions(key=self.key(), tenant=TENANT, block_bytes=self._block_bytes())
+        sources = [
+            open_input(spec, options, self.factories, lane_name)
+            for spec, lane_name in self._lanes()
+        ]
         if len(sources) == 1:
             return sources[0]
         files = [s for s in sources if not isinstance(s, BytesSource)]
         if len(files) != len(sources):
             raise ValueError("a stream such as sim:// is read alone; name no other input beside it")
         return MergedSource(files, options)
+
+    def _lanes(self) -> list[tuple[InputSpec, str]]:
+        """Return the inputs in the order of their lanes, with the names of the first start.
+
+        Files may be renamed, and named in another order, between start and resume: their contents
+        say which is which.
+        """
+        manifest = read_manifest(self.data)
+        if len(self.inputs) == 1:
+            first = self.inputs[0].name if manifest is None else manifest.inputs[0].name
+            return [(self.inputs[0], Path(first).name)]
+        pairs = sorted(
+            zip(self.identities(), self.inputs, strict=True), key=lambda pair: pair[0].identity
+        )
+        named = [source for source, _ in pairs]
+        if manifest is not None and len(manifest.inputs) == len(named):
+            named = sorted(manifest.inputs, key=lambda source: source.identity)
+        return [(spec, Path(n.name).name) for (_, spec), n in zip(pairs, named, strict=True)]
+
+    def _block_bytes(self) -> int:
+        """Return the size of blocks that the run began with: its positions count in them."""
+        wanted = {"block_bytes": int(self.config.value("intake.block_bytes"))}
+        with ControlLog(self.paths.control) as control:
+            for record in control.read():
+                if record.key == _INTAKE_KEY:
+                    return int(record.body["block_bytes"])
+            control.append("config", 0, wanted, _INTAKE_KEY)
+        return wanted["block_bytes"]
 
     def default_calendar(self) -> str:
         """Return the calendar of venues without one: the setting's, or what the format says."""
@@ -167,7 +210,7 @@ class Plan:
         """Return a function that makes a shard's stage; calendars are shared between shards."""
         config = self.config
         stage_config = StageConfig(
-            calendars=TradingDays(self.default_calendar()),
+            calendars=TradingDays(self.default_calendar(), cache_folder()),
             key=self.key(),
             lane_names=source.lane_names,
             tenant=TENANT,
@@ -222,6 +265,7 @@ class Plan:
         )
         if state is not None:
             step.restore(state)
+        step.notes.update(self.notes)
         self._write_down_config(step, maker, run_key)
         return step
 

@@ -5,13 +5,15 @@ updates, and ends with its day. What a message leads to depends only on that mes
 before it, so the same events give the same acts whatever their batching.
 """
 
+from heapq import heappop, heappush
 from typing import Final
 
 from msgspec import Struct, field, structs
 
+from detectors.core.stage import OfficeEvent
 from flows.acts import Act, ActMaker
-from flows.notices import NoticePolicy, NoticeState
-from flows.steps import ShardMessage
+from flows.notices import NoticeMemory, NoticePolicy, person_of
+from flows.steps import END_OF_TIME_NS, ShardMessage
 from flows.store.rows import AlertRow, EpisodeRow, HeadroomRow
 from schemas.alerts import Finding
 from schemas.ids import ALERT_DOMAIN, digest_parts
@@ -19,6 +21,8 @@ from schemas.ids import ALERT_DOMAIN, digest_parts
 OPENS: Final = frozenset({"opening", "provisional"})
 ENDS: Final = frozenset({"confirmed", "withdrawn"})
 RECHECKS: Final = frozenset({"growth", "receded"})
+DAY_ENDED: Final = "its trading day ended"
+CASE_DAYS_KEPT: Final = 2  # two venues' days overlap; older ones cannot come again
 _STATE_BY_PHASE: Final = {
     "opening": "open",
     "growth": "open",
@@ -42,11 +46,10 @@ class PolicyState(Struct):
     """Everything policy remembers; part of the writer's snapshot."""
 
     episodes: dict[str, Episode] = field(default_factory=dict)
-    notices: NoticeState = field(default_factory=NoticeState)
+    notices: NoticeMemory = field(default_factory=NoticeMemory)
     # account -> trading day -> rules other than notifying ones that alerted: an open case
     cases: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     alerts_by_detector: dict[str, int] = field(default_factory=dict)
-    next_end_ns: dict[int, int] = field(default_factory=dict)  # by shard, at or before the truth
 
 
 def alert_id(finding: Finding, detector_version: int) -> str:
@@ -58,6 +61,7 @@ def alert_id(finding: Finding, detector_version: int) -> str:
         str(detector_version),
         finding.rule.parameters_hash,
         finding.subject,
+        finding.trading_day,  # some senders count their event ids from 1 every day
         *finding.trigger,
         str(finding.ordinal),
     )
@@ -90,21 +94,36 @@ class Policy:
         self._maker = maker
         self.notices = notices
         self._may_notify = may_notify
+        # Per shard, when open episodes end, soonest first; may name some that are closed by now.
+        self._ends: dict[int, list[tuple[int, str]]] = {}
+        for key, episode in state.episodes.items():
+            heappush(self._ends.setdefault(episode.shard, []), (episode.day_end_ns, key))
 
     def take(self, message: ShardMessage) -> list[Act]:
-        """Return what one message leads to."""
+        """Return what one message leads to, in the order of the rows that caused it."""
         acts: list[Act] = []
-        for finding in message.findings:
-            acts += self.notices.control_until(finding.event_time_ns, message.shard)
-            acts += self._on_finding(finding, message.shard)
+        told = 0
         for office in message.office:
-            acts += self.notices.control_until(office.event.event_time_ns, message.shard)
-            acts += self.notices.on_office(office)
-        acts += self.notices.control_until(message.watermark_ns, message.shard)
-        acts += self.notices.expire(message.watermark_ns, message.shard)
-        until_ns = 2**62 if message.is_last else message.watermark_ns
-        acts += self._close_ended(until_ns, message.shard)
+            for finding in message.findings[told : office.findings_before]:
+                acts += self._on_finding(finding, message.shard)
+            told = office.findings_before
+            acts += self._on_office(office)
+        for finding in message.findings[told:]:
+            acts += self._on_finding(finding, message.shard)
+        acts += self.notices.catch_up_all(message.watermark_ns, message.shard)
+        if message.is_last:
+            acts += self.notices.finish(message.shard)
+        # Not the watermark: a provisional alert must be judged before its day is closed.
+        acts += self._close_ended(message.closed_until_ns, message.shard)
         return acts
+
+    def latest_ns(self, message: ShardMessage) -> int:
+        """Return the highest event time at which the message may bring anything about."""
+        if message.is_last:
+            return END_OF_TIME_NS
+        times = [finding.event_time_ns for finding in message.findings]
+        times += [office.event.event_time_ns for office in message.office]
+        return max([message.watermark_ns, *times])
 
     def headroom(self, message: ShardMessage) -> list[HeadroomRow]:
         """Return how near subjects are to figures, for the store."""
@@ -124,19 +143,26 @@ class Policy:
             for near in message.headroom
         ]
 
+    def _on_office(self, office: OfficeEvent) -> list[Act]:
+        person = self.notices.person_of_office(office)
+        acts: list[Act] = []
+        if person is not None:
+            acts += self.notices.catch_up(person, office.event.event_time_ns)
+        return acts + self.notices.on_office(office)
+
     def _on_finding(self, finding: Finding, shard: int) -> list[Act]:
         key = f"{finding.rule.id}\x1f{finding.tenant}\x1f{finding.subject}"
-        acts = []
+        acts = self.notices.catch_up(_person(finding), finding.event_time_ns)
+        if finding.rule.id in self._may_notify and finding.phase in RECHECKS:
+            acts += self.notices.recheck(finding)  # before this finding sends a notice of its own
         episode = self.state.episodes.get(key)
-        if episode is not None and finding.trading_day > episode.alert.trading_day:
-            acts.append(self._close(key, "its trading day ended"))
+        if episode is not None and _is_over(episode, finding):
+            acts.append(self._close(key, DAY_ENDED))
             episode = None
         if episode is not None:
             acts += self._update(key, episode, finding)
         elif finding.phase in OPENS or finding.phase == "growth":
             acts += self._open(key, finding, shard)
-        if finding.rule.id in self._may_notify and finding.phase in RECHECKS:
-            acts += self.notices.recheck(finding)
         return acts
 
     def _open(self, key: str, finding: Finding, shard: int) -> list[Act]:
@@ -148,16 +174,23 @@ class Policy:
             else None
         )
         episode = Episode(alert=alert, day_end_ns=finding.day_end_ns, shard=shard)
-        self._note_end(shard, episode.day_end_ns)
+        heappush(self._ends.setdefault(shard, []), (episode.day_end_ns, key))
         self.state.episodes[key] = episode
         counts = self.state.alerts_by_detector
         counts[finding.detector] = counts.get(finding.detector, 0) + 1
         if finding.rule.id not in self._may_notify:
-            days = self.state.cases.setdefault(_person(finding), {})
-            days.setdefault(finding.trading_day, []).append(finding.rule.id)
+            self._note_case(finding)
         act = self._maker.alert(finding, alert, notice)
         act.batch.episodes.append(_episode_row(episode))
         return [act, *([] if notice is None or notice.act is None else [notice.act])]
+
+    def _note_case(self, finding: Finding) -> None:
+        days = self.state.cases.setdefault(_person(finding), {})
+        rules = days.setdefault(finding.trading_day, [])
+        if finding.rule.id not in rules:
+            rules.append(finding.rule.id)
+        if len(days) > CASE_DAYS_KEPT:
+            del days[min(days)]
 
     def _case_of(self, finding: Finding) -> str | None:
         """Return the rule under which the account already has an alert of this day, if any."""
@@ -176,7 +209,8 @@ class Policy:
             state=old.state if keeps else state,
             onset_ns=old.onset_ns,
             event_time_ns=old.event_time_ns,
-            updated_ns=finding.event_time_ns,
+            updated_ns=max(old.updated_ns, finding.event_time_ns),
+            trading_day=old.trading_day,
             why=old.why if finding.phase == "receded" else finding.why,
             evidence=old.evidence if finding.phase == "receded" else finding.evidence,
             counterfactual=old.counterfactual,
@@ -208,27 +242,32 @@ class Policy:
         )
         return act
 
-    def _note_end(self, shard: int, day_end_ns: int) -> None:
-        ends = self.state.next_end_ns
-        ends[shard] = min(day_end_ns, ends.get(shard, day_end_ns))
-
     def _close_ended(self, until_ns: int, shard: int) -> list[Act]:
-        if until_ns < self.state.next_end_ns.get(shard, 2**63):
-            return []
-        del self.state.next_end_ns[shard]
-        for episode in self.state.episodes.values():
-            if episode.shard == shard and episode.day_end_ns > until_ns:
-                self._note_end(shard, episode.day_end_ns)
-        ended = [
-            (episode.day_end_ns, key)
-            for key, episode in self.state.episodes.items()
-            if episode.shard == shard and episode.day_end_ns <= until_ns
-        ]
-        return [self._close(key, "its trading day ended") for _, key in sorted(ended)]
+        """Close the shard's episodes whose day ended by a time, soonest end first."""
+        ends = self._ends.get(shard)
+        acts = []
+        while ends and ends[0][0] <= until_ns:
+            day_end_ns, key = heappop(ends)
+            episode = self.state.episodes.get(key)
+            # A finding may have closed it already, and the next day's opened another.
+            if episode is not None and episode.day_end_ns == day_end_ns:
+                acts.append(self._close(key, DAY_ENDED))
+        return acts
+
+
+def _is_over(episode: Episode, finding: Finding) -> bool:
+    """Say whether an episode ended before a finding, as the watermark would have said by then.
+
+    The judgement of a day is made at its very end and still belongs to it.
+    """
+    if finding.phase in ENDS:
+        return False
+    later_day = finding.trading_day > episode.alert.trading_day
+    return later_day or finding.event_time_ns >= episode.day_end_ns
 
 
 def _person(finding: Finding) -> str:
-    return f"{finding.tenant}\x1f{finding.account_id}"
+    return person_of(finding.tenant, finding.account_id)
 
 
 def _alert_row(finding: Finding, identity: str) -> AlertRow:

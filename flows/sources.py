@@ -5,6 +5,7 @@ them, so that a run resumes by number alone. A plain file has several parts, whi
 processes read; everything else is read in order by one.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
@@ -24,6 +25,7 @@ BlockType = TypeVar("BlockType")
 # The end of merged input: refused lines behind the last good row still need a block to travel in.
 _NO_ROWS: Final = MergedBatch(EventColumns.empty(), np.zeros(0, np.int16))
 _NO_LINES: Final = adapters.AdaptedBlock(np.zeros(0, np.uint8), np.zeros(0, np.int64))
+_PER_LINE_MAX: Final = 2**24  # adapted events of one original line
 PLAIN_PARTS: Final = 8  # any number of processes that divides it shares a plain file evenly
 
 
@@ -39,11 +41,15 @@ class LaneItem(Protocol):
 
 
 class Source(Protocol):
-    """Bounded input of one or more lanes."""
+    """Bounded input of one or more lanes.
+
+    ``notes`` are sentences for people about what was found at the beginning of the files.
+    """
 
     lane_names: tuple[str, ...]
     parts: int
     total_bytes: int | None
+    notes: tuple[str, ...]
 
     def items(self, part: int, first: int) -> Iterator[LaneItem]:
         """Yield the part's blocks from the first of them numbered ``first`` or more."""
@@ -88,16 +94,20 @@ class RawItem:
 
 
 class FileSource:
-    """One NDJSON file: plain, gzip or zip."""
+    """One NDJSON file: plain, gzip or zip.
 
-    def __init__(self, path: Path, options: ScanOptions) -> None:
+    ``lane_name`` is what positions call it, where that is not the file's own name.
+    """
+
+    def __init__(self, path: Path, options: ScanOptions, lane_name: str = "") -> None:
         self._path = path
         self._options = options
-        self.lane_names = (path.name,)
+        self.lane_names: tuple[str, ...] = (lane_name or path.name,)
         with FileBlocks(path, options.block_bytes) as blocks:
             count = blocks.count()
+            self.notes: tuple[str, ...] = blocks.notes
         self.parts = 1 if count is None else PLAIN_PARTS
-        self.total_bytes = None if count is None else path.stat().st_size
+        self.total_bytes: int | None = None if count is None else path.stat().st_size
         self._count = count
 
     def items(self, part: int, first: int) -> Iterator[LaneItem]:
@@ -147,10 +157,14 @@ def scan_adapted(
     rows = scanned.columns.rows
     rows["line_number"] = block.origin_lines[rows["line_number"]]
     refused = []
+    seen: Counter[int] = Counter()
     for r in scanned.rejected:
         origin = int(block.origin_lines[r.line_number])
-        # An adapted line has no byte of its own in the original; its place must still be unique.
-        refused.append(replace(r, line_number=origin, byte_offset=-1 - origin, stage="adapt"))
+        # An adapted line has no byte of its own in the original, and an original line may give
+        # many; still each must have a place of its own.
+        place = -1 - (origin * _PER_LINE_MAX + seen[origin])
+        seen[origin] += 1
+        refused.append(replace(r, line_number=origin, byte_offset=place, stage="adapt"))
     return scanned.columns, [*block.rejected, *refused]
 
 
@@ -163,14 +177,17 @@ class AdaptedSource:
         adapter: adapters.Adapter,
         adapter_options: adapters.AdapterOptions,
         options: ScanOptions,
+        lane_name: str = "",
     ) -> None:
         self._path = path
         self._adapter = adapter
         self._adapter_options = adapter_options
         self._options = options
-        self.lane_names = (path.name,)
+        self.lane_names: tuple[str, ...] = (lane_name or path.name,)
         self.parts = 1
         self.total_bytes: int | None = None
+        with FileBlocks(path) as blocks:
+            self.notes: tuple[str, ...] = blocks.notes
 
     def items(self, part: int, first: int) -> Iterator[LaneItem]:
         """See ``Source``."""
@@ -201,9 +218,10 @@ class BytesSource:
     ) -> None:
         self._blocks = blocks
         self._options = options
-        self.lane_names = (name,)
+        self.lane_names: tuple[str, ...] = (name,)
         self.parts = 1
         self.total_bytes: int | None = None
+        self.notes: tuple[str, ...] = ()
 
     def items(self, part: int, first: int) -> Iterator[LaneItem]:
         """See ``Source``."""
@@ -237,66 +255,113 @@ class MergedSource:
         self._sources = sources
         self._options = options
         names = [source.lane_names[0] for source in sources]
-        self.lane_names = tuple(
+        self.lane_names: tuple[str, ...] = tuple(
             name if names.count(name) == 1 else f"{name}#{index}"
             for index, name in enumerate(names)
         )
         self.parts = 1
         self.total_bytes: int | None = None
+        self.notes: tuple[str, ...] = tuple(note for source in sources for note in source.notes)
 
     def items(self, part: int, first: int) -> Iterator[LaneItem]:
         """See ``Source``."""
         assert part == 0
-        refused: list[tuple[int, Rejected]] = []
-        skipped: dict[str, int] = {}
-        lanes = [
-            _lane_columns(source, index, refused, skipped)
-            for index, source in enumerate(self._sources)
-        ]
-        clock_ns = NEVER_NS
-        batches = chain(merge_rows(lanes, self._options.batch_rows), [_NO_ROWS])
+        lanes = [_MergedLane(source) for source in self._sources]
+        times = _MergedTimes(lanes)
+        batches = chain(
+            merge_rows([lane.columns() for lane in lanes], self._options.batch_rows), [_NO_ROWS]
+        )
         for number, (batch, is_last) in enumerate(_with_last(batches)):
-            rows = batch.columns.rows
-            rows["lane"] = batch.lane_of_row
-            rows["clock_ns"] = np.maximum.accumulate(np.maximum(rows["high_before_ns"], clock_ns))
-            clock_ns = int(rows["clock_ns"][-1]) if len(rows) else clock_ns
+            batch.columns.rows["lane"] = batch.lane_of_row
             block = LaneBlock(
                 number=number,
                 columns=batch.columns,
-                rejected=list(refused),
-                times=BlockTimes(high_ns=clock_ns),
+                rejected=[(k, r) for k, lane in enumerate(lanes) for r in lane.take_refused()],
+                times=BlockTimes(high_ns=times.pass_batch(batch)),
                 is_absolute=True,
                 is_last=is_last,
-                skipped_fields=dict(skipped),
+                skipped_fields=_taken_sum(lanes),
             )
-            refused.clear()
-            skipped.clear()
             if number >= first:
                 yield MergedItem(block)
 
 
-def _lane_columns(
-    source: FileSource | AdaptedSource,
-    lane: int,
-    refused: list[tuple[int, Rejected]],
-    skipped: dict[str, int],
-) -> Iterator[EventColumns]:
-    """Yield one lane's rows with its own time and lines in them; note what was refused."""
-    time = LaneTime()
-    for item in _in_order(source):
-        block = item.scan()
-        carry = time.carry(block.times)
-        rows = block.columns.rows
-        rows["high_before_ns"] = np.maximum(rows["high_before_ns"], carry[0])
-        rows["line_number"] += carry[2]
-        lines = int(carry[2])
-        refused += [
-            (lane, replace(r, line_number=r.line_number + lines)) for _, r in block.rejected
+class _MergedLane:
+    """One lane of several: its rows with its own time and lines in them, and what was refused."""
+
+    def __init__(self, source: FileSource | AdaptedSource) -> None:
+        self._source = source
+        self._refused: list[Rejected] = []
+        self._skipped: Counter[str] = Counter()
+        self.row_count = 0
+        self.is_read = False
+
+    def columns(self) -> Iterator[EventColumns]:
+        """Yield the lane's rows."""
+        time = LaneTime()
+        for item in _in_order(self._source):
+            block = item.scan()
+            carry = time.carry(block.times)
+            rows = block.columns.rows
+            rows["high_before_ns"] = np.maximum(rows["high_before_ns"], carry[0])
+            rows["line_number"] += carry[2]
+            lines = int(carry[2])
+            self._refused += [
+                replace(r, line_number=r.line_number + lines) for _, r in block.rejected
+            ]
+            self._skipped.update(block.skipped_fields)
+            self.row_count += len(rows)
+            time.advance(block.times)
+            yield block.columns
+        self.is_read = True
+
+    def take_refused(self) -> list[Rejected]:
+        """Return what was refused since the last call."""
+        refused, self._refused = self._refused, []
+        return refused
+
+    def take_skipped(self) -> Counter[str]:
+        """Return which fields were left out since the last call."""
+        skipped, self._skipped = self._skipped, Counter()
+        return skipped
+
+
+class _MergedTimes:
+    """How far several lanes have come together."""
+
+    def __init__(self, lanes: Sequence[_MergedLane]) -> None:
+        self._lanes = lanes
+        self._high_ns = np.full(len(lanes), NEVER_NS, np.int64)
+        self._row_counts = np.zeros(len(lanes), np.int64)
+        self._clock_ns = NEVER_NS
+
+    def pass_batch(self, batch: MergedBatch) -> int:
+        """Set the rows' merged clock; return the time that every lane with rows to come reached.
+
+        The clock is that of the lane furthest ahead and serves the duplicate windows. What is over
+        is told by the lane furthest behind: its rows may still come, and are not late.
+        """
+        rows, lane_of_row = batch.columns.rows, batch.lane_of_row
+        rows["clock_ns"] = np.maximum.accumulate(np.maximum(rows["high_before_ns"], self._clock_ns))
+        if len(rows):
+            self._clock_ns = int(rows["clock_ns"][-1])
+        np.maximum.at(self._high_ns, lane_of_row, rows["high_before_ns"])
+        self._row_counts += np.bincount(lane_of_row, minlength=len(self._lanes))
+        waited_for = [
+            int(high_ns)
+            for lane, high_ns, count in zip(
+                self._lanes, self._high_ns, self._row_counts, strict=True
+            )
+            if not lane.is_read or lane.row_count > count
         ]
-        for name, count in block.skipped_fields.items():
-            skipped[name] = skipped.get(name, 0) + count
-        time.advance(block.times)
-        yield block.columns
+        return min(waited_for, default=self._clock_ns)
+
+
+def _taken_sum(lanes: Sequence[_MergedLane]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for lane in lanes:
+        total.update(lane.take_skipped())
+    return dict(total)
 
 
 def _in_order(source: FileSource | AdaptedSource) -> Iterator[LaneItem]:

@@ -5,11 +5,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
-from msgspec import Struct
+from msgspec import Struct, structs
 from numpy.typing import NDArray
 
 from detectors.core.stage import AccountStage, OfficeEvent, StageOutput
+from flows.calendars import TradingDays
 from flows.lanes import NEVER_NS, LaneTime, ShardBlock
+from flows.packing import pack_tree, unpack_tree
 from schemas.alerts import Finding, Headroom
 from schemas.columns import EventColumns, Rejected
 from schemas.events import SECOND_NS
@@ -29,18 +31,22 @@ class LostLine(Struct, frozen=True, kw_only=True):
 class ShardMessage(Struct, kw_only=True):
     """What one block meant for one shard, on its way to the writer.
 
-    ``watermark_ns`` is the time up to which nothing of this shard can still come; ``is_last`` says
+    ``watermark_ns`` is the time up to which nothing of this shard can still come, and
+    ``closed_until_ns`` the time up to which ended days have been judged, which lags a little.
+    ``notes`` are sentences for people that no earlier message of the shard held; ``is_last`` says
     that no message of the shard follows.
     """
 
     shard: int
     number: int
     watermark_ns: int
+    closed_until_ns: int = NEVER_NS
     findings: list[Finding] = []
     headroom: list[Headroom] = []
     office: list[OfficeEvent] = []
     lost: list[LostLine] = []
     totals: dict[str, int] = {}
+    notes: list[str] = []
     is_last: bool = False
 
 
@@ -68,6 +74,7 @@ class AccountStep:
     refused: int = 0
     ahead: int = 0
     skipped: dict[str, int] = field(default_factory=dict)
+    told: set[str] = field(default_factory=set)
 
     def take(self, block: ShardBlock) -> list[ShardMessage]:
         """Take a block when its turn comes; return the messages of every block now done.
@@ -102,11 +109,13 @@ class AccountStep:
             shard=self.shard,
             number=block.number,
             watermark_ns=watermark_ns,
+            closed_until_ns=self.closed_until_ns,
             findings=output.findings,
             headroom=output.headroom,
             office=output.office,
             lost=lost,
             totals=self.totals(),
+            notes=self._news(),
             is_last=block.is_last,
         )
 
@@ -115,6 +124,15 @@ class AccountStep:
         if watermark_ns >= self.closed_until_ns + _CLOSE_EVERY_NS:
             self.closed_until_ns = watermark_ns
             _extend(output, self.stage.close(watermark_ns))
+
+    def _news(self) -> list[str]:
+        """Return what people should know of the calendars and was not told before."""
+        calendars = self.stage.config.calendars
+        if not isinstance(calendars, TradingDays):
+            return []
+        news = [note for note in calendars.notes(self.lane_time.high_ns) if note not in self.told]
+        self.told.update(news)
+        return news
 
     def _lost(self, block: ShardBlock) -> list[LostLine]:
         before = 0 if block.is_absolute else self.lane_time.lines
@@ -136,7 +154,7 @@ class AccountStep:
     def snapshot(self) -> dict[str, Any]:
         """Copy everything that must survive a crash."""
         return {
-            "stage": self.stage.dump(),
+            "stage": pack_tree(self.stage.dump()),
             "lane_time": (self.lane_time.high_ns, self.lane_time.last_ns, self.lane_time.lines),
             "next_number": self.next_number,
             "waiting": dict(self.waiting),
@@ -144,6 +162,7 @@ class AccountStep:
             "refused": self.refused,
             "ahead": self.ahead,
             "skipped": dict(self.skipped),
+            "told": sorted(self.told),
         }
 
     @classmethod
@@ -157,7 +176,7 @@ class AccountStep:
         """Start a shard, from a snapshot where there is one."""
         step = cls(shard, make_stage(), batch_rows)
         if state is not None:
-            step.stage.restore(state["stage"])
+            step.stage.restore(unpack_tree(state["stage"]))
             step.lane_time = LaneTime(*state["lane_time"])
             step.next_number = state["next_number"]
             step.waiting = dict(state["waiting"])
@@ -165,6 +184,7 @@ class AccountStep:
             step.refused = state["refused"]
             step.ahead = state["ahead"]
             step.skipped = dict(state["skipped"])
+            step.told = set(state["told"])
         return step
 
 
@@ -173,6 +193,9 @@ def _neutral() -> NDArray[np.int64]:
 
 
 def _extend(output: StageOutput, more: StageOutput) -> None:
+    held = len(output.findings)
+    output.office += [
+        structs.replace(o, findings_before=held + o.findings_before) for o in more.office
+    ]
     output.findings += more.findings
     output.headroom += more.headroom
-    output.office += more.office
