@@ -58,3 +58,9 @@ def test_anonymous_sources_need_no_account() -> None:
     free = wire.build_tables(anonymous=True).required_counts
     assert named[columns.KIND["fill"]] == free[columns.KIND["fill"]] + 1
     assert named[columns.KIND["heartbeat"]] == free[columns.KIND["heartbeat"]]
+
+
+def test_only_choices_go_to_columns_of_codes() -> None:
+    fields = [f for of_kind in wire.FIELDS.values() for f in of_kind]
+    coded = {f.value_type for f in fields if f.column in wire.CODES_OF_COLUMN}
+    assert coded == {wire.CHOICE}
