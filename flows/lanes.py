@@ -7,18 +7,19 @@ put together afterwards.
 """
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from schemas.columns import KIND, EventColumns, Rejected, Rows
+from schemas.columns import KIND, ROW, EventColumns, Rejected, Rows
 from schemas.events import SECOND_NS
 
 NEVER_NS: Final = -(2**62)
 AHEAD_NS: Final = 5 * SECOND_NS
 _HEARTBEAT: Final = KIND["heartbeat"]
+_WORD: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,8 @@ class LaneBlock:
         End of input: no block follows.
     skipped_fields
         Optional fields that an adapter left out, by name.
+    unknown_fields
+        Fields we do not know that stood on accepted lines, by name.
     """
 
     number: int
@@ -127,11 +130,16 @@ class LaneBlock:
     is_absolute: bool = False
     is_last: bool = False
     skipped_fields: dict[str, int] = field(default_factory=dict)
+    unknown_fields: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class ShardBlock:
-    """One shard's part of a block; every shard gets one of every block, empty ones too."""
+    """One shard's part of a block; every shard gets one of every block, empty ones too.
+
+    Inside a process the shards of a block share its bytes. Pickled, for another process or a
+    snapshot, each takes along the lines of its own rows only.
+    """
 
     shard: int
     number: int
@@ -141,6 +149,20 @@ class ShardBlock:
     is_last: bool
     rejected: tuple[tuple[int, Rejected], ...] = ()
     skipped_fields: dict[str, int] = field(default_factory=dict)
+
+    def __reduce__(self) -> tuple[type["ShardBlock"], tuple[Any, ...]]:
+        """Pickle with the rows' own lines."""
+        own = own_lines(self.columns)
+        return ShardBlock, (
+            self.shard,
+            self.number,
+            own,
+            self.times,
+            self.is_absolute,
+            self.is_last,
+            self.rejected,
+            self.skipped_fields,
+        )
 
 
 @njit(cache=True, nogil=True)
@@ -154,45 +176,77 @@ def gather_lines(rows: Rows, raw: NDArray[np.uint8], target: NDArray[np.uint8]) 
         place += length
 
 
-def _own(rows: Rows, raw: NDArray[np.uint8]) -> EventColumns:
-    """Return the rows with bytes of their own."""
-    own = rows.copy()
+def own_lines(columns: EventColumns) -> EventColumns:
+    """Return a copy whose bytes are the rows' lines and nothing else."""
+    own = columns.rows.copy()
     target = np.empty(int(own["line_length"].sum()), np.uint8)
-    gather_lines(own, raw, target)
+    gather_lines(own, columns.raw, target)
     return EventColumns(own, target)
 
 
-def shard_of(rows: Rows, shards: int) -> NDArray[np.intp]:
+def shard_of(rows: Rows, shards: int) -> NDArray[np.uint16]:
     """Return each row's shard: Kafka's partitioner over the account; 0 where there is none."""
     # The partitioner drops the sign bit; a power of two of shards makes that plain masking.
-    shard = (rows["account_murmur2"] & np.uint32(shards - 1)).astype(np.intp)
+    shard = (rows["account_murmur2"] & np.uint32(shards - 1)).astype(np.uint16)
     shard[(rows["account_1"] == 0) & (rows["account_2"] == 0)] = 0
     return shard
 
 
+@njit(cache=True, nogil=True)
+def deal_words(
+    words: NDArray[np.uint64],
+    shard: NDArray[np.uint16],
+    dealt: NDArray[np.uint64],
+    ends: NDArray[np.int64],
+) -> None:
+    """Copy rows to ``dealt``, shard by shard and in order within each (a counting sort).
+
+    Parameters
+    ----------
+    words, dealt
+        Shape (n, words in a row).
+    shard
+        Shape (n,).
+    ends
+        Shape (shards,), zeroed; becomes where each shard's rows end.
+    """
+    for s in shard:
+        ends[s] += 1
+    place = 0
+    for s in range(len(ends)):
+        count = ends[s]
+        ends[s] = place
+        place += count
+    for i in range(len(words)):
+        at = ends[shard[i]]
+        for w in range(words.shape[1]):
+            dealt[at, w] = words[i, w]
+        ends[shard[i]] = at + 1
+
+
+def _deal_rows(rows: Rows, shards: int) -> list[Rows]:
+    if shards == 1:
+        return [rows]
+    width = ROW.itemsize // _WORD
+    dealt = np.empty(len(rows), ROW)
+    ends = np.zeros(shards, np.int64)
+    words = np.ascontiguousarray(rows).view(np.uint64).reshape(-1, width)
+    deal_words(words, shard_of(rows, shards), dealt.view(np.uint64).reshape(-1, width), ends)
+    return np.split(dealt, ends[:-1])
+
+
 def deal(block: LaneBlock, shards: int) -> list[ShardBlock]:
     """Deal a block's rows to the shards, in lane order within each; refused lines to shard 0."""
-    rows = block.columns.rows
-    shard = shard_of(rows, shards)
-    order = np.argsort(shard, kind="stable")
-    dealt = rows[order]
-    edges = np.searchsorted(shard[order], np.arange(shards + 1))
-    parts = [
-        _own(dealt[edges[s] : edges[s + 1]], block.columns.raw)
-        if shards > 1
-        else EventColumns(rows, block.columns.raw)
-        for s in range(shards)
-    ]
     return [
         ShardBlock(
             shard=s,
             number=block.number,
-            columns=part,
+            columns=EventColumns(rows, block.columns.raw),
             times=block.times,
             is_absolute=block.is_absolute,
             is_last=block.is_last,
             rejected=tuple(block.rejected) if s == 0 else (),
             skipped_fields=block.skipped_fields if s == 0 else {},
         )
-        for s, part in enumerate(parts)
+        for s, rows in enumerate(_deal_rows(block.columns.rows, shards))
     ]

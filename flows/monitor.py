@@ -23,6 +23,8 @@ from schemas.hashing import siphash13
 
 Keyed = tuple[str, Any]
 WRITER_SHARD: Final = 0  # its key lands on worker 0, where the ledger lies
+# A process without shards of its own is held back by nothing but this, in allowances an epoch.
+EPOCH_WINDOWS: Final = 8
 
 
 def shard_key(shard: int, shards: int, prefix: str = "s") -> str:
@@ -62,15 +64,21 @@ def build_flow(plan: Plan, run_key: str, hooks: "Hooks") -> Dataflow:
         return WriterLogic(step, plan)
 
     flow = Dataflow("tapewatch")
-    lanes = op.input("lanes", flow, LaneSource(source, plan, hooks.should_stop))
+    pace = Pace(source.parts, _window(plan, source))
+    lanes = op.input("lanes", flow, LaneSource(source, plan, pace, hooks.should_stop))
     parts = op.flat_map("scan", lanes, partial(scan, keys=keys, shards=plan.shards))
     found = op.stateful_batch(
-        "accounts", parts, lambda state: AccountLogic(start_shard, plan, state)
+        "accounts", parts, lambda state: AccountLogic(start_shard, plan, pace, state)
     )
     messages = op.flat_map("to_writer", found, partial(to_writer, key=writer_key))
     written = op.stateful_batch("write", messages, start_writer)
     op.output("done", written, _Nowhere())
     return flow
+
+
+def _window(plan: Plan, source: Source) -> int:
+    allowance = int(plan.config.value("intake.unacknowledged_bytes_max"))
+    return max(source.parts, allowance // int(plan.config.value("intake.block_bytes")))
 
 
 class Hooks:
@@ -96,13 +104,58 @@ def to_writer(item: Keyed, *, key: str) -> list[Keyed]:
     return [(key, item[1])]
 
 
+class Pace:
+    """How far this process's sources may run ahead of its shards: the engine holds back nobody.
+
+    Blocks leave in their order, so that none has to wait at a shard for an earlier one of this
+    process; and at most ``window`` blocks beyond what every shard here has applied, so that blocks
+    of this process do not pile up while those of another are late.
+
+    Parameters
+    ----------
+    stride
+        How many parts share the numbers.
+    window
+        In blocks; at least ``stride``, or nobody could ever go.
+    """
+
+    def __init__(self, stride: int, window: int) -> None:
+        self.stride = stride
+        self._window = window
+        self._next_by_part: dict[int, int] = {}
+        self._applied: dict[int, int] = {}
+
+    def stands(self, part: int, number: int) -> None:
+        """Note a part's next block."""
+        self._next_by_part[part] = number
+
+    def ended(self, part: int) -> None:
+        """Note that a part has no more blocks."""
+        self._next_by_part.pop(part, None)
+
+    def applied(self, shard: int, number: int) -> None:
+        """Note the next block that a shard waits for."""
+        self._applied[shard] = number
+
+    def may_go(self, number: int) -> bool:
+        """Say whether a part may give block ``number``."""
+        lowest = min(self._next_by_part.values())
+        return number == lowest and number < min(self._applied.values(), default=lowest) + (
+            self._window
+        )
+
+
 class LaneSource(FixedPartitionedSource[LaneItem, int]):
     """A source's parts as the engine's partitions; the state is the next block's number."""
 
-    def __init__(self, source: Source, plan: Plan, should_stop: Callable[[], bool]) -> None:
+    def __init__(
+        self, source: Source, plan: Plan, pace: Pace, should_stop: Callable[[], bool]
+    ) -> None:
         self._source = source
-        self._plan = plan
+        self._pace = pace
         self._should_stop = should_stop
+        allowance = int(plan.config.value("intake.unacknowledged_bytes_max"))
+        self._epoch_bytes = EPOCH_WINDOWS * allowance // source.parts
 
     def list_parts(self) -> list[str]:
         """Name the parts."""
@@ -112,41 +165,45 @@ class LaneSource(FixedPartitionedSource[LaneItem, int]):
         """Open one part where it stood."""
         del step_id
         part = int(for_part.removeprefix("part-"))
-        first = resume_state or 0
-        allowance = int(self._plan.config.value("intake.unacknowledged_bytes_max"))
-        return LanePart(
-            self._source.items(part, first),
-            first,
-            allowance // self._source.parts,
-            self._should_stop,
-        )
+        first = part if resume_state is None else resume_state
+        items = self._source.items(part, first)
+        return LanePart(part, first, items, self._epoch_bytes, self._pace, self._should_stop)
 
 
 class LanePart(StatefulSourcePartition[LaneItem, int]):
-    """One part: gives a block at a time, and waits when too much is not yet snapshotted."""
+    """One part: gives a block at a time when its turn comes."""
 
     def __init__(
         self,
+        part: int,
+        first: int,
         items: Iterator[LaneItem],
-        next_number: int,
-        allowance_bytes: int,
+        epoch_bytes: int,
+        pace: Pace,
         should_stop: Callable[[], bool],
     ) -> None:
+        self._part = part
+        self._next_number = first
         self._items = items
-        self._next_number = next_number
-        self._allowance_bytes = allowance_bytes
+        self._epoch_bytes = epoch_bytes
         self._given_bytes = 0
+        self._pace = pace
         self._should_stop = should_stop
+        pace.stands(part, first)
 
     def next_batch(self) -> list[LaneItem]:
-        """Give the next block; nothing while the allowance of this epoch is used up."""
+        """Give the next block; nothing while it is another's turn or this epoch is full."""
         if self._should_stop():
             raise StopIteration
-        if self._given_bytes >= self._allowance_bytes:
+        if self._given_bytes >= self._epoch_bytes or not self._pace.may_go(self._next_number):
             return []
-        item = next(self._items)  # StopIteration at the end is what the engine expects
-        self._next_number = item.number + 1
+        item = next(self._items, None)
+        if item is None:
+            self._pace.ended(self._part)
+            raise StopIteration
+        self._next_number = item.number + self._pace.stride
         self._given_bytes += item.size
+        self._pace.stands(self._part, self._next_number)
         return [item]
 
     def snapshot(self) -> int:
@@ -159,17 +216,25 @@ class AccountLogic(StatefulBatchLogic[ShardBlock, ShardMessage, dict[str, Any]])
     """One shard's account step under the engine; its first block says which shard it is."""
 
     def __init__(
-        self, start: Callable[[int, Any], AccountStep], plan: Plan, state: dict[str, Any] | None
+        self,
+        start: Callable[[int, Any], AccountStep],
+        plan: Plan,
+        pace: Pace,
+        state: dict[str, Any] | None,
     ) -> None:
         self._start = start
         self._plan = plan
+        self._pace = pace
         self._step = None if state is None else start(state["shard"], state["step"])
+        if self._step is not None:
+            pace.applied(self._step.shard, self._step.next_number)
 
     def on_batch(self, values: list[ShardBlock]) -> tuple[list[ShardMessage], bool]:
         """Take blocks; keep the state for ever."""
         if self._step is None:
             self._step = self._start(values[0].shard, None)
         messages = [message for block in values for message in self._step.take(block)]
+        self._pace.applied(self._step.shard, self._step.next_number)
         return messages, StatefulBatchLogic.RETAIN
 
     def on_eof(self) -> tuple[list[ShardMessage], bool]:
