@@ -1,6 +1,7 @@
 """One alert, whole, for somebody who must decide about it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from typing import Any, Final
 
 from rich.console import Console, Group, RenderableType
@@ -28,7 +29,7 @@ def show_alert(
         _facts(_head(alert, rule)),
         "",
         "[bold]evidence[/bold]",
-        _facts([(key, _value(item)) for key, item in alert.evidence.items()]),
+        _facts([(key, _value(key, item)) for key, item in _flat(alert.evidence)]),
         "",
         f"[bold]what would have prevented it[/bold]  {_counterfactual(alert.counterfactual)}",
         "",
@@ -63,7 +64,7 @@ def _head(alert: AlertRow, rule: PackRule | None) -> list[tuple[str, str]]:
         ("account", f"{alert.account_id} (tenant {alert.tenant})"),
         ("instrument", where),
         ("rule", f"{alert.rule.id} v{alert.rule.version}{title}"),
-        ("state", f"{alert.state}, {alert.update_count} later changes"),
+        ("state", f"{alert.state}, changed {alert.update_count} times since"),
         ("began", time_text(alert.onset_ns)),
         ("fired", f"{time_text(alert.event_time_ns)}, trading day {alert.trading_day}"),
         ("ledger", ledger),
@@ -77,8 +78,10 @@ def _rule_parts(alert: AlertRow, rule: PackRule | None) -> list[RenderableType]:
     rows = [
         (
             f"{name} = {figure.value}",
-            (f"{figure.article}; {figure.source}; in force since {figure.effective}, "
-            f"as of {figure.as_of}; {figure.confidence}"),
+            (
+                f"{figure.article}; {figure.source}; in force since {figure.effective}, "
+                f"as of {figure.as_of}; {figure.confidence}"
+            ),
         )
         for name, figure in rule.figures.items()
     ]
@@ -125,7 +128,26 @@ def _counterfactual(given: dict[str, Any]) -> str:
     return plain(text if text is not None else given)
 
 
-def _value(item: Any) -> str:
+def _flat(given: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, item in given.items():
+        if isinstance(item, dict):
+            yield from _flat(item, f"{prefix}{key}.")
+        else:
+            yield prefix + key, item
+
+
+def _value(key: str, item: Any) -> str:
+    """Return a number of the evidence with what it means beside it.
+
+    Examples
+    --------
+    >>> _value("win_rate_ppm", 950_000), _value("realized_pnl_e8", "4900000000")
+    ('950,000 (0.95)', '4900000000 (49)')
+    """
     if isinstance(item, bool):
         return "yes" if item else "no"
-    return f"{item:,}" if isinstance(item, int) else str(item)
+    shown = f"{item:,}" if isinstance(item, int) else str(item)
+    for ending, divisor in (("_e8", 10**8), ("_ppm", 10**6)):
+        if key.endswith(ending) and shown.lstrip("-").replace(",", "").isdecimal():
+            return f"{shown} ({(Decimal(int(item)) / divisor).normalize():,f})"
+    return shown

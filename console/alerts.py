@@ -27,6 +27,8 @@ $ tapewatch alerts export --data run1 --format csv > alerts.csv
 """)
 
 TABLE_ROWS: Final = 50
+WIDE: Final = 120
+COLUMNS: Final = ("id", "severity", "detector", "account", "first seen (UTC)", "state")
 EXPORT_COLUMNS: Final = (
     "alert_id",
     "detector",
@@ -209,26 +211,39 @@ def _show_table(rows: list[AlertRow], total: int) -> None:
     if not rows:
         console.print("No alerts here: nothing crossed a figure, or the filters leave none.")
         return
-    table = alert_table(rows)
-    console.print(table)
+    if console.width >= WIDE:
+        console.print(alert_table(rows))
+    else:
+        _show_in_pairs(console, rows)
     rest = f" of {total:,}; --limit shows more" if total > len(rows) else ""
     console.print(f"{len(rows):,} alerts{rest}. One of them whole: tapewatch alerts show ID")
 
 
 def alert_table(rows: list[AlertRow]) -> Any:
-    """Return alerts as a dense table."""
-    table = screen.table(
-        "id", "severity", "detector", "account", "first seen (UTC)", "state", "why"
-    )
+    """Return alerts as a dense table, for a wide screen."""
+    table = screen.table(*COLUMNS, "why")
+    for column in table.columns[:-1]:
+        column.no_wrap = True
     for row in rows:
-        where = row.account_id if row.instrument is None else f"{row.account_id} {row.instrument}"
-        table.add_row(
-            row.alert_id[:8],
-            screen.severity(row.severity),
-            row.detector,
-            screen.plain(where),
-            screen.time_text(row.event_time_ns, is_short=True),
-            row.state,
-            screen.plain(row.why),
-        )
+        table.add_row(*alert_cells(row), screen.plain(row.why))
     return table
+
+
+def alert_cells(row: AlertRow) -> list[str]:
+    """Return an alert's cells under ``COLUMNS``."""
+    where = row.account_id if row.instrument is None else f"{row.account_id} {row.instrument}"
+    return [
+        row.alert_id[:8],
+        screen.severity(row.severity),
+        row.detector,
+        screen.plain(where),
+        screen.time_text(row.event_time_ns, is_short=True),
+        row.state,
+    ]
+
+
+def _show_in_pairs(console: Any, rows: list[AlertRow]) -> None:
+    """Write each alert as a line of facts and a line of why, for a narrow screen or a pipe."""
+    for row in rows:
+        console.print("  ".join(alert_cells(row)), soft_wrap=True)
+        console.print(f"    {screen.plain(row.why)}", soft_wrap=True)

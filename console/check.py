@@ -131,6 +131,7 @@ def _by_count(found: FileCheck) -> list[tuple[str, Refused]]:
 
 def _show(file: str, found: FileCheck, lateness_ns: int) -> None:
     console = screen.out()
+    console.soft_wrap = True
     good = found.totals.get("events", 0)
     refused = sum(one.count for one in found.refused.values())
     console.print(f"[bold]{screen.plain(file)}[/bold]: {good:,} events taken, {refused:,} refused")
@@ -148,6 +149,7 @@ def _show(file: str, found: FileCheck, lateness_ns: int) -> None:
 
 def _show_rest(found: FileCheck, lateness_ns: int) -> None:
     console = screen.out()
+    console.soft_wrap = True
     if late := found.totals.get("late", 0):
         console.print(
             f"\n[yellow]▲ late[/yellow] × {late:,}  Older than what came before by more than "

@@ -160,10 +160,16 @@ def single(function: Callable[..., None]) -> typer.Typer:
 
 def group(text: str) -> typer.Typer:
     """Return the app of a module with several commands; the text holds help and examples."""
-    return typer.Typer(
+    app = typer.Typer(
         cls=Group,
         help=text,
         add_completion=False,
         rich_markup_mode=None,
         no_args_is_help=True,
     )
+    app.callback()(_nothing)  # without it, a group of one command would become that command
+    return app
+
+
+def _nothing() -> None:
+    pass

@@ -89,7 +89,7 @@ def _show(plan: Plan, outcome: Outcome) -> bool:
     console = screen.out()
     if outcome.was_complete and outcome.is_complete:
         console.print("This run was complete already; nothing was added.")
-    is_sound = show_run(console, outcome.summary, plan.data)
+    is_sound = show_run(console, outcome.summary, plan.data, is_new=not outcome.was_complete)
     if outcome.summary["alerts"]:
         console.print(f"Look at them: tapewatch alerts list --data {shlex.quote(str(plan.data))}")
     return is_sound

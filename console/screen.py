@@ -57,6 +57,14 @@ def put_json_lines(values: Iterable[Any]) -> None:
         put_json(value)
 
 
+def put_bytes(pieces: Iterable[bytes]) -> None:
+    """Write bytes as they are."""
+    sys.stdout.flush()
+    for piece in pieces:
+        sys.stdout.buffer.write(piece)
+    sys.stdout.buffer.flush()
+
+
 def put_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """Write CSV that no spreadsheet takes for formulas."""
     writer = csv.writer(sys.stdout, lineterminator="\n")

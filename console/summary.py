@@ -2,26 +2,29 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 
 from console.screen import plain, table
-from flows.store import StoreReader
+from flows.store import HeadroomRow, StoreReader
 from ledger.verify import AuditError, verify_data
 
-NEAREST: int = 5
+NEAREST: Final = 6
+NEAREST_OF_RULE: Final = 2
+_LOOKED_AT: Final = 500
 
 
-def show_run(console: Console, summary: Mapping[str, Any], data: Path) -> bool:
+def show_run(
+    console: Console, summary: Mapping[str, Any], data: Path, *, is_new: bool = True
+) -> bool:
     """Write the summary of a run and say whether its ledger is sound."""
-    seconds = summary.get("seconds", 0.0)
-    events = summary.get("events", 0)
-    rate = f" ({events / seconds:,.0f} events/s)" if seconds else ""
+    seconds, events = summary["seconds"], summary["events"]
+    rate = f" ({events / seconds:,.0f} events/s)" if seconds and is_new else ""
     console.print(
-        f"[bold]{events:,} events[/bold] of {summary.get('accounts', 0):,} accounts in "
-        f"{seconds:,.1f} s{rate}; {summary.get('late', 0):,} late, "
-        f"{summary.get('duplicates', 0):,} duplicates"
+        f"[bold]{events:,} events[/bold] of {summary['accounts']:,} accounts in "
+        f"{seconds:,.1f} s{rate}; {summary['late']:,} late, "
+        f"{summary['duplicates']:,} duplicates"
     )
     _show_counts(console, summary)
     with StoreReader(data / "store.sqlite3") as store:
@@ -31,23 +34,23 @@ def show_run(console: Console, summary: Mapping[str, Any], data: Path) -> bool:
 
 def _show_counts(console: Console, summary: Mapping[str, Any]) -> None:
     alerts = table("alerts by detector", "count", right=("count",))
-    for detector, count in summary.get("alerts", {}).items():
+    for detector, count in summary["alerts"].items():
         alerts.add_row(detector, f"{count:,}")
-    if not summary.get("alerts"):
+    if not summary["alerts"]:
         alerts.add_row("none", "0")
     console.print(alerts)
-    if summary.get("rejected"):
+    if summary["rejected"]:
         letters = table("refused lines by reason", "count", right=("count",))
         for reason, count in sorted(summary["rejected"].items(), key=lambda pair: -pair[1]):
             letters.add_row(reason, f"{count:,}")
         console.print(letters)
     else:
         console.print("refused lines: none")
-    console.print(f"verification notices: {summary.get('notices', 0):,}")
+    console.print(f"verification notices: {summary['notices']:,}")
 
 
 def _show_nearest(console: Console, store: StoreReader) -> None:
-    near = store.headroom(limit=NEAREST)
+    near = nearest(store)
     if not near:
         return
     rows = table("closest to a figure", "account", "value", "figure", right=("value", "figure"))
@@ -56,6 +59,15 @@ def _show_nearest(console: Console, store: StoreReader) -> None:
             one.rule_id, plain(one.subject), number_text(one.value), number_text(one.figure)
         )
     console.print(rows)
+
+
+def nearest(store: StoreReader) -> list[HeadroomRow]:
+    """Return who is closest to a figure without an alert, a few of each rule."""
+    kept: list[HeadroomRow] = []
+    for one in store.headroom(limit=_LOOKED_AT):
+        if sum(other.rule_id == one.rule_id for other in kept) < NEAREST_OF_RULE:
+            kept.append(one)
+    return kept[:NEAREST]
 
 
 def number_text(value: float) -> str:

@@ -21,6 +21,7 @@ from flows.processes import (
     free_addresses,
     hold_recovery,
     read_orders,
+    tell_parent,
     wait_for_recovery,
 )
 from flows.recovery import open_recovery
@@ -80,21 +81,29 @@ def run(
     with DataFolder(plan.data) as folder:
         held = folder.open_run(identities, plan.config.hash(), plan.shards)
         if held.state == "completed":
-            return _finished(plan, held, began_ns)
-        stop = StopFlag()
-        with stop.on_signals():
-            if options.engine == "loop":
-                writer: WriterStep | None = run_loop(plan, held.key, on_progress)
-            else:
+            return _as_stored(plan, held, began_ns)
+        if options.engine == "loop":
+            # Nothing to drain and no snapshot: a signal may end it anywhere, as a crash would.
+            writer: WriterStep | None = run_loop(plan, held.key, on_progress, stop.is_set)
+        else:
+            stop = StopFlag()
+            with stop.on_signals():
                 writer = _run_engine(plan, held, options, Hooks(stop.is_set, on_progress))
         return _end(plan, held, writer, began_ns)
 
 
 class StopFlag:
-    """Set by SIGTERM or Ctrl-C: sources stop, everything under way is finished, then we end."""
+    """Set by SIGTERM or Ctrl-C: sources stop, everything under way is finished, then we end.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    on_set
+        Called when it is set for the first time.
+    """
+
+    def __init__(self, on_set: Callable[[], None] = lambda: None) -> None:
         self._is_set = False
+        self._on_set = on_set
 
     def is_set(self) -> bool:
         """Say whether to stop."""
@@ -102,7 +111,9 @@ class StopFlag:
 
     def set(self, *_: object) -> None:
         """Ask for a stop."""
-        self._is_set = True
+        if not self._is_set:
+            self._is_set = True
+            self._on_set()
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
@@ -155,7 +166,7 @@ def run_worker(handle: int, make_plan: Callable[[WorkerOrders], Plan]) -> None:
     """Be one of the other processes of a run, to its end; ``handle`` gives our orders."""
     orders = read_orders(handle)
     plan = make_plan(orders)
-    stop = StopFlag()
+    stop = StopFlag(tell_parent)
     held = hold_recovery(plan.paths.recovery / _CHILDREN_LOCK)
     with held, stop.on_signals():
         cluster_main(
@@ -174,9 +185,8 @@ def specs_of(orders: WorkerOrders) -> tuple[InputSpec, ...]:
 
 def _end(plan: Plan, held: Run, writer: WriterStep | None, began_ns: int) -> Outcome:
     """Close the outputs and say how it ended."""
-    if writer is None:
-        # Stopped before the first block, or resumed after the last: the store knows.
-        return _finished(plan, held, began_ns)
+    if writer is None:  # stopped before the first block came so far
+        return _as_stored(plan, held, began_ns)
     summary, is_complete = writer.summary(), writer.is_complete()
     writer.close()
     if is_complete:
@@ -184,15 +194,16 @@ def _end(plan: Plan, held: Run, writer: WriterStep | None, began_ns: int) -> Out
     return Outcome(summary=_with_seconds(summary, began_ns), is_complete=is_complete)
 
 
-def _finished(plan: Plan, held: Run, began_ns: int) -> Outcome:
-    with StoreReader(plan.paths.store) as store:
-        row = store.summary(held.key)
-    summary = {} if row is None else row.summary
-    is_complete = row is not None and row.completed
-    if is_complete and held.state != "completed":
-        held.complete()
+def _as_stored(plan: Plan, held: Run, began_ns: int) -> Outcome:
+    """Say how a run stands that did nothing now."""
+    row = None
+    if plan.paths.store.is_file():
+        with StoreReader(plan.paths.store) as store:
+            row = store.summary(held.key)
     return Outcome(
-        summary=_with_seconds(summary, began_ns), is_complete=is_complete, was_complete=True
+        summary=_with_seconds({} if row is None else row.summary, began_ns),
+        is_complete=row is not None and row.completed,
+        was_complete=held.state == "completed",
     )
 
 

@@ -1,0 +1,64 @@
+"""``tapewatch bench``: measure this machine."""
+
+import sys
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+
+from console import options, screen
+from console.commands import single, takes
+from console.exits import UsageProblem
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """The options."""
+
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Which; without one, list them.")
+    ] = None
+    quick: Annotated[bool, typer.Option("--quick", help="A small run, to see that it works.")] = (
+        False
+    )
+    as_json: options.Json = False
+
+
+@takes(Asked)
+def bench(asked: Asked) -> None:
+    """Measure this machine, with its name, the commit and the seed beside every figure.
+
+    Examples
+    --------
+    $ tapewatch bench
+    $ tapewatch bench throughput
+    $ tapewatch bench throughput --quick --json
+    """
+    suite: Any = import_module("lab.bench")
+    known = dict(suite.names())
+    if asked.name is None:
+        for name, what in known.items():
+            sys.stdout.write(f"{name:<14}{what}\n")
+        return
+    if asked.name not in known:
+        raise UsageProblem(f"There is no bench {asked.name}; there is {', '.join(known)}.")
+    figures = suite.run(asked.name, quick=asked.quick, progress=screen.say)
+    if asked.as_json:
+        screen.put_json(figures)
+    else:
+        _show(figures)
+
+
+def _show(figures: dict[str, Any], prefix: str = "") -> None:
+    """Write figures, one a line; nested ones with their path before them."""
+    console = screen.out()
+    for name, value in figures.items():
+        if isinstance(value, dict):
+            _show(value, f"{prefix}{name}.")
+            continue
+        shown = f"{value:,}" if isinstance(value, int | float) else str(value)
+        console.print(f"{prefix + name:<44} {screen.plain(shown)}", soft_wrap=True)
+
+
+app = single(bench)
