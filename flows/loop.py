@@ -13,20 +13,15 @@ from flows.writer import Progress, WriterStep
 
 
 def run_loop(
-    plan: Plan,
-    run_key: str,
-    on_progress: Callable[[Progress], None] = lambda _progress: None,
-    should_stop: Callable[[], bool] = lambda: False,
+    plan: Plan, run_key: str, on_progress: Callable[[Progress], None] = lambda _progress: None
 ) -> WriterStep:
-    """Run to the end of the input, or a stop, and return the writer, still open."""
+    """Run to the end of the input and return the writer, still open."""
     source = plan.source()
     make_stage = plan.stage_factory(source)
     steps = [plan.account_step(shard, make_stage, None) for shard in range(plan.shards)]
     writer = plan.writer_step(run_key, None)
     writer.on_progress = on_progress
     for item in in_order(source):
-        if should_stop():
-            break
         messages = []
         for part in deal(item.scan(), plan.shards):
             messages += steps[part.shard].take(part)

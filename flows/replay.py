@@ -84,7 +84,7 @@ def run(
             return _as_stored(plan, held, began_ns)
         if options.engine == "loop":
             # Nothing to drain and no snapshot: a signal may end it anywhere, as a crash would.
-            writer: WriterStep | None = run_loop(plan, held.key, on_progress, stop.is_set)
+            writer: WriterStep | None = run_loop(plan, held.key, on_progress)
         else:
             stop = StopFlag()
             with stop.on_signals():
