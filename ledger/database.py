@@ -130,7 +130,7 @@ def look(folder: Path, ask: Callable[[sqlite3.Connection], _Answer]) -> _Answer:
     """
     if not (folder / DATABASE).is_file():
         raise LedgerDamaged(f"{folder} holds no {DATABASE}: name the folder of a log.")
-    failure: sqlite3.Error | None = None
+    failure: Exception | None = None
     is_index_stale = False
     for _ in range(TRIES_MAX):
         try:
@@ -139,9 +139,9 @@ def look(folder: Path, ask: Callable[[sqlite3.Connection], _Answer]) -> _Answer:
                 answer = ask(database)
                 if is_true():
                     return answer
-        except sqlite3.Error as error:
+        except (sqlite3.Error, FileNotFoundError) as error:
             failure = error  # its files may be coming or going at this moment
-            code = getattr(error, "sqlite_errorcode", None)  # errors of Python's side have none
+            code = getattr(error, "sqlite_errorcode", None)  # others have none
             is_index_stale = code == sqlite3.SQLITE_PROTOCOL
     raise LedgerDamaged(
         f"{folder / DATABASE} cannot be read ({failure or 'writers come and go'}):"

@@ -54,7 +54,7 @@ def look(folder: Path) -> Committed:
     """Read the committed state in one snapshot; SQLite's files are not written."""
     if not (folder / DATABASE).is_file():
         raise AuditError(str(folder), f"holds no {DATABASE}: this is not the folder of a log.")
-    failure: sqlite3.Error | None = None
+    failure: Exception | None = None
     is_index_stale = False
     for _ in range(TRIES_MAX):
         try:
@@ -62,9 +62,9 @@ def look(folder: Path) -> Committed:
                 committed = _read_committed(database)
                 if is_true():
                     return committed
-        except sqlite3.OperationalError as error:
+        except (sqlite3.OperationalError, FileNotFoundError) as error:
             failure = error  # a writer may be starting or stopping at this moment
-            code = getattr(error, "sqlite_errorcode", None)  # errors of Python's side have none
+            code = getattr(error, "sqlite_errorcode", None)  # others have none
             is_index_stale = code == sqlite3.SQLITE_PROTOCOL
     raise AuditError(DATABASE, f"cannot be read ({failure or 'writers come and go'}).")
 

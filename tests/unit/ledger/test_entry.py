@@ -164,3 +164,10 @@ def test_the_verifier_knows_the_same_kinds() -> None:
     from ledger.verify.entries import KINDS as VERIFIED  # noqa: PLC0415 - two truths, compared
 
     assert VERIFIED == KINDS
+
+
+def test_bodies_that_are_canonical_only_together_are_not_canonical() -> None:
+    from ledger.verify.entries import are_canonical  # noqa: PLC0415 - the verifier's twin
+
+    assert are_canonical(['{"a":[{},{}]}', "{}"])
+    assert not are_canonical(['{"a":[{}', "{}]},{}"])

@@ -89,6 +89,26 @@ def test_an_index_of_another_time_is_passed_over(
 
 
 @pytest.mark.parametrize("module", [database, audited])
+def test_a_write_ahead_log_that_goes_while_it_is_copied_makes_the_look_start_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: ModuleType
+) -> None:
+    with writer(tmp_path / "log") as log:
+        log.append(drafts(3))
+        left = dead(tmp_path / "log", tmp_path)
+    left.joinpath(f"{database.DATABASE}-shm").unlink()
+    real = shutil.copyfile
+    gone = [FileNotFoundError(2, "No such file")]
+
+    def copyfile(source: Path, target: Path) -> Path:
+        if gone:
+            raise gone.pop()
+        return real(source, target)
+
+    monkeypatch.setattr(module.shutil, "copyfile", copyfile)
+    assert (read_head(left).size if module is database else verify(left).size) == 4
+
+
+@pytest.mark.parametrize("module", [database, audited])
 def test_a_writer_starting_meanwhile_makes_the_look_start_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: object
 ) -> None:
