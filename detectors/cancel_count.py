@@ -6,19 +6,11 @@ from typing import Any, ClassVar, Final, Literal
 import numpy as np
 from msgspec import Struct
 
-from detectors.core.contract import (
-    CANCEL,
-    Detector,
-    Explanation,
-    FindingBuffer,
-    Nearness,
-    Steps,
-    SubjectState,
-)
-from detectors.core.day_count import COUNT, DAY_COUNT, count_day
-from detectors.core.wording import at_most, count_of, exemptions, missing_registration
+from detectors.core.contract import CANCEL, Detector, Explanation, Nearness, Steps
+from detectors.core.day_count import COUNT, DAY_COUNT, DUE, count_day
+from detectors.core.memory import FindingBuffer, SubjectState
+from detectors.core.wording import at_most, count_of, shared_evidence, standing
 
-STATE: Final = DAY_COUNT
 WITHIN: Final = "in one contract on one trading day"
 
 
@@ -39,29 +31,34 @@ class CancelCount(Detector):
 
     name: ClassVar[str] = "cancel_count"
     subject: ClassVar[Literal["contract"]] = "contract"
-    state_dtype: ClassVar[np.dtype[np.void]] = STATE
+    wanted: ClassVar[int] = CANCEL
     params_type: ClassVar[type[Struct]] = Params
+
+    @property
+    def state_dtype(self) -> np.dtype[np.void]:
+        """See ``Detector.state_dtype``."""
+        return DAY_COUNT
 
     def update(self, steps: Steps, state: SubjectState, out: FindingBuffer) -> None:
         """See ``Detector.update``."""
-        selection = (0, self.rule_bit, self.exempt_bits, CANCEL, -1)
-        figure = self.params.cancels_min
-        count_day(steps, selection, figure, state.rows, out.records, out.count)
+        figures = (self.params.cancels_min, 0)
+        count_day(steps, self.selection, figures, state.memory(), out.records, out.count)
 
     def explain(self, finding: np.void) -> Explanation:
         """See ``Detector.explain``."""
-        figure, observed = self.params.cancels_min, int(finding["numbers"][COUNT])
-        why = (
-            f"{count_of(observed, 'cancel')} {WITHIN}; the rule's figure is {figure:,}."
-            + missing_registration(finding, self.rule)
-        )
+        figure = self.params.cancels_min
+        observed, due = (int(finding["numbers"][k]) for k in (COUNT, DUE))
+        why = f"{count_of(observed, 'cancel')} {WITHIN}; the rule's figure is {figure:,}."
         evidence = {
             "cancels": observed,
             "figure": figure,
-            "exemptions": exemptions(finding, self.rule),
+            **shared_evidence(finding, self.rule),
         }
-        counterfactual = at_most("cancels", figure - 1, observed, within=WITHIN)
-        return Explanation(why, evidence, counterfactual)
+        return Explanation(
+            why + standing(finding, self.rule),
+            evidence,
+            at_most("cancels", due - 1, observed, within=WITHIN),
+        )
 
     def nearness(self, finding: np.void) -> Nearness:
         """See ``Detector.nearness``."""

@@ -2,7 +2,8 @@
 
 Two conditions together: ``cancels_min`` orders cancelled within ``age_max_ns`` of entry, and a
 cancel ratio of the day of at least ``cancel_ratio_min`` once ``orders_min`` orders were entered.
-During the day the finding is provisional; at its end it is confirmed or withdrawn.
+Only orders of the day itself count, each once. During the day the finding is provisional; at its
+end it is confirmed or withdrawn.
 """
 
 from collections.abc import Mapping
@@ -10,26 +11,32 @@ from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 from msgspec import Struct
-from numba import njit
 
 from detectors.core.contract import (
-    CONFIRMED,
     FIRST_CANCEL,
     GROWTH,
     HEADROOM,
     NEW,
     PROVISIONAL,
-    WITHDRAWN,
     Detector,
     Explanation,
-    FindingBuffer,
     Nearness,
     Steps,
-    SubjectState,
 )
-from detectors.core.emit import COMMON_STATE, emit, headroom_level, remember, roll, zero_numbers
-from detectors.core.wording import count_of, exemptions, missing_registration, seconds
+from detectors.core.emit import (
+    COMMON_STATE,
+    await_verdict,
+    begins_day,
+    emit_step,
+    emit_verdict,
+    headroom_level,
+    remember,
+    roll,
+)
+from detectors.core.memory import ROWS, UNJUDGED, FindingBuffer, SubjectState, admit
+from detectors.core.wording import count_of, seconds, shared_evidence, standing
 from schemas.events import SECOND_NS
+from schemas.jit import Int, kernel
 
 STATE: Final = np.dtype(
     [
@@ -40,7 +47,7 @@ STATE: Final = np.dtype(
         ("next_instant", "<i8"),
     ]
 )
-ORDERS, CANCELS, INSTANT = range(3)  # numbers of a finding
+ORDERS, CANCELS, INSTANT, DUE = range(4)  # numbers of a finding
 PPM: Final = 1_000_000
 
 
@@ -65,8 +72,9 @@ class Params(Struct, frozen=True, kw_only=True):
     cancel_ratio_min: float = 0.80
 
 
-@njit(cache=True, nogil=True)
-def _meets(subject: Any, cancels_min: int, orders_min: int, ratio_ppm: int) -> bool:
+@kernel
+def _holds(subject: Any, figures: Any) -> Any:
+    cancels_min, orders_min, ratio_ppm, _ = figures
     return (
         subject["instant"] >= cancels_min
         and subject["orders"] >= orders_min
@@ -74,86 +82,90 @@ def _meets(subject: Any, cancels_min: int, orders_min: int, ratio_ppm: int) -> b
     )
 
 
-@njit(cache=True, nogil=True)
-def _write(record: Any, subject: Any) -> None:
-    zero_numbers(record)
+@kernel
+def _write(record: Any, subject: Any, due: Int) -> None:
     record["numbers"][ORDERS] = subject["orders"]
     record["numbers"][CANCELS] = subject["cancels"]
     record["numbers"][INSTANT] = subject["instant"]
+    record["numbers"][DUE] = due
 
 
-@njit(cache=True, nogil=True)
-def _judge_day(at: int, index: int, subject: Any, figures: Any, out: Any, count: Any) -> None:
-    """Confirm or withdraw what was provisional on the subject's day, once."""
-    if subject["open"] == 0:
+@kernel
+def _judge_day(at: Int, subject: Any, figures: Any, memory: Any, out: Any, count: Any) -> None:
+    index = emit_verdict(out, count, _holds(subject, figures), at, subject, memory)
+    _write(out[index], subject, figures[0])
+
+
+@kernel
+def _count(subject: Any, step: Any, age_max_ns: Int) -> None:
+    if step["what"] & NEW:
+        subject["orders"] += 1
         return
-    subject["open"] = 0
-    phase = CONFIRMED if _meets(subject, *figures) else WITHDRAWN
-    record = emit(out, count, phase, (-1, at, index, subject["day_end_ns"]), subject)
-    _write(record, subject)
+    subject["cancels"] += 1
+    if 0 <= step["age_ns"] <= age_max_ns:
+        if subject["instant"] == 0:
+            subject["onset_ns"] = step["time_ns"]
+        subject["instant"] += 1
 
 
-@njit(cache=True, nogil=True)
-def _phase(subject: Any, figures: Any) -> int:
-    if subject["open"] == 0:
-        if _meets(subject, *figures):
-            subject["open"] = 1
-            subject["next_instant"] = 2 * subject["instant"]
-            return PROVISIONAL
-        return 0
-    if subject["instant"] >= subject["next_instant"]:
-        subject["next_instant"] *= 2
-        return GROWTH
-    return 0
+@kernel
+def _phase(subject: Any, step: Any, figures: Any, memory: Any) -> Any:
+    """Return phase (0: none) of the finding this step makes, and the instant cancels due."""
+    if subject["open"]:
+        due = subject["next_instant"]
+        if subject["instant"] >= due:
+            subject["next_instant"] = 2 * due
+            return GROWTH, due
+    elif _holds(subject, figures):
+        await_verdict(subject, memory)
+        subject["next_instant"] = 2 * subject["instant"]
+        return PROVISIONAL, figures[0]
+    elif step["what"] & NEW == 0:
+        level = headroom_level(subject["instant"], figures[0], subject["warned"])
+        if level > 0:
+            subject["warned"] = level
+            return HEADROOM, figures[0]
+    return 0, figures[0]
 
 
-@njit(cache=True, nogil=True)
-def follow_days(steps: Any, selection: Any, figures: Any, state: Any, out: Any, count: Any) -> None:
+@kernel
+def follow_days(
+    steps: Any, selection: Any, figures: Any, memory: Any, out: Any, count: Any
+) -> None:
     """Count orders, cancelled orders and instantaneous cancels by account and day.
 
-    ``selection`` = (rule bit, exempt bits, age_max_ns), ``figures`` = (cancels_min, orders_min,
-    ratio in millionths). O(n), no allocation.
+    ``figures`` = (cancels_min, orders_min, ratio in millionths, age_max_ns). O(n), no allocation.
     """
-    rule_bit, exempt, age_max_ns = selection
     for i in range(len(steps)):
         step = steps[i]
-        index = step["account"]
-        if index < 0 or step["rules"] & rule_bit == 0 or step["what"] & (NEW | FIRST_CANCEL) == 0:
+        row = admit(step, selection, memory)
+        if row < 0:
             continue
-        if step["registered"] & exempt:
-            continue
-        subject = state[index]
-        if step["day"] > subject["day"] or subject["seen"] == 0:
-            _judge_day(i, index, subject, figures, out, count)
+        subject = memory.rows[row]
+        if begins_day(subject, step):
+            if subject["open"]:
+                _judge_day(np.int64(i), subject, figures, memory, out, count)
             roll(subject, step)
             subject["orders"] = 0
             subject["cancels"] = 0
             subject["instant"] = 0
-        if step["what"] & NEW:
-            subject["orders"] += 1
-        else:
-            subject["cancels"] += 1
-            if 0 <= step["age_ns"] <= age_max_ns:
-                if subject["instant"] == 0:
-                    subject["onset_ns"] = step["time_ns"]
-                subject["instant"] += 1
+        _count(subject, step, figures[3])
         remember(subject, step)
-        phase = _phase(subject, figures)
-        if phase == 0 and subject["open"] == 0 and step["what"] & NEW == 0:
-            level = headroom_level(subject["instant"], figures[0], subject["warned"])
-            if level > 0:
-                subject["warned"] = level
-                phase = HEADROOM
+        phase, due = _phase(subject, step, figures, memory)
         if phase != 0:
-            _write(emit(out, count, phase, (i, i, index, step["time_ns"]), subject), subject)
+            index = emit_step(out, count, phase, i, step["time_ns"], subject)
+            _write(out[index], subject, due)
 
 
-@njit(cache=True, nogil=True)
-def close_days(state: Any, watermark_ns: int, figures: Any, out: Any, count: Any) -> None:
-    """Judge every subject whose day ended by the watermark."""
-    for index in range(len(state)):
-        if state[index]["open"] != 0 and state[index]["day_end_ns"] <= watermark_ns:
-            _judge_day(-1, index, state[index], figures, out, count)
+@kernel
+def close_days(memory: Any, watermark_ns: Int, figures: Any, out: Any, count: Any) -> None:
+    """Judge every subject whose day ended by the watermark, as far as there is room."""
+    for row in range(memory.counters[ROWS]):
+        if count[0] == len(out) or memory.counters[UNJUDGED] == 0:
+            return
+        subject = memory.rows[row]
+        if subject["open"] and subject["day_end_ns"] <= watermark_ns:
+            _judge_day(np.int64(-1), subject, figures, memory, out, count)
 
 
 class InstantCancels(Detector):
@@ -161,53 +173,75 @@ class InstantCancels(Detector):
 
     name: ClassVar[str] = "instant_cancels"
     subject: ClassVar[Literal["account"]] = "account"
-    state_dtype: ClassVar[np.dtype[np.void]] = STATE
+    wanted: ClassVar[int] = NEW | FIRST_CANCEL
     params_type: ClassVar[type[Struct]] = Params
 
-    def _figures(self) -> tuple[int, int, int]:
+    @property
+    def state_dtype(self) -> np.dtype[np.void]:
+        """See ``Detector.state_dtype``."""
+        return STATE
+
+    def _figures(self) -> tuple[int, int, int, int]:
         p = self.params
-        return p.cancels_min, p.orders_min, round(p.cancel_ratio_min * PPM)
+        return p.cancels_min, p.orders_min, round(p.cancel_ratio_min * PPM), p.age_max_ns
 
     def update(self, steps: Steps, state: SubjectState, out: FindingBuffer) -> None:
         """See ``Detector.update``."""
-        selection = (self.rule_bit, self.exempt_bits, self.params.age_max_ns)
-        follow_days(steps, selection, self._figures(), state.rows, out.records, out.count)
+        memory = state.memory()
+        follow_days(steps, self.selection, self._figures(), memory, out.records, out.count)
 
     def close(self, state: SubjectState, watermark_ns: int, out: FindingBuffer) -> None:
         """See ``Detector.close``."""
-        close_days(state.rows, watermark_ns, self._figures(), out.records, out.count)
+        if state.unjudged:
+            figures = self._figures()
+            close_days(state.memory(), watermark_ns, figures, out.records, out.count)
 
     def explain(self, finding: np.void) -> Explanation:
         """See ``Detector.explain``."""
         p = self.params
-        orders, cancels, instant = (int(finding["numbers"][k]) for k in (ORDERS, CANCELS, INSTANT))
+        orders, cancels, instant, _ = (int(finding["numbers"][k]) for k in range(DUE + 1))
         why = (
             f"{count_of(instant, 'order')} cancelled within {seconds(p.age_max_ns)} of entry "
             f"(figure {p.cancels_min:,}), and {cancels:,} of {count_of(orders, 'order')} of the "
             f"day cancelled ({cancels / orders:.1%}; figure {p.cancel_ratio_min:.0%} from "
-            f"{p.orders_min:,} orders on)." + missing_registration(finding, self.rule)
+            f"{p.orders_min:,} orders on)."
         )
         evidence = {
             "instantaneous_cancels": instant,
             "cancels_figure": p.cancels_min,
             "orders": orders,
+            "orders_figure": p.orders_min,
             "cancelled_orders": cancels,
             "cancel_ratio_ppm": cancels * PPM // orders,
             "ratio_figure_ppm": round(p.cancel_ratio_min * PPM),
             "age_max_ns": str(p.age_max_ns),
-            "exemptions": exemptions(finding, self.rule),
+            **shared_evidence(finding, self.rule),
         }
+        why += standing(finding, self.rule)
+        return Explanation(why, evidence, self._counterfactual(finding))
+
+    def _counterfactual(self, finding: np.void) -> dict[str, Any]:
+        """Say how many cancels fewer would have kept the rule silent, by either condition."""
+        p = self.params
+        orders, cancels, instant, due = (int(finding["numbers"][k]) for k in range(DUE + 1))
         # The fewest cancels at which the ratio still holds, less one.
         limit = -(-round(p.cancel_ratio_min * PPM) * orders // PPM) - 1
-        counterfactual = {
+        age = seconds(p.age_max_ns)
+        quick = f"{due - 1:,} or fewer cancelled within {age}"
+        if int(finding["phase"]) == GROWTH:
+            return {
+                "quantity": f"orders cancelled within {age}",
+                "at_most": due - 1,
+                "observed": instant,
+                "text": f"would not have grown with {quick}",
+            }
+        return {
             "quantity": "cancelled orders",
             "at_most": limit,
             "observed": cancels,
             "text": f"would not have fired with {limit:,} or fewer of its {orders:,} orders "
-            f"cancelled, or with {p.cancels_min - 1:,} or fewer cancelled within "
-            f"{seconds(p.age_max_ns)}",
+            f"cancelled, or with {quick}",
         }
-        return Explanation(why, evidence, counterfactual)
 
     def nearness(self, finding: np.void) -> Nearness:
         """See ``Detector.nearness``."""

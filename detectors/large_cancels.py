@@ -1,25 +1,16 @@
 """Large cancels: how often a customer withdraws a large quantity in one contract on one day."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from msgspec import Struct
 
-from detectors.core.contract import (
-    CANCEL,
-    Detector,
-    Explanation,
-    FindingBuffer,
-    Nearness,
-    Steps,
-    SubjectState,
-)
-from detectors.core.day_count import COUNT, DAY_COUNT, count_day
-from detectors.core.wording import at_most, count_of, exemptions, missing_registration
+from detectors.core.contract import CANCEL, Detector, Explanation, Nearness, Steps
+from detectors.core.day_count import COUNT, DAY_COUNT, DUE, count_day
+from detectors.core.memory import FindingBuffer, SubjectState
+from detectors.core.wording import at_most, count_of, shared_evidence, standing
 from schemas.events import E8
-
-STATE: Final = DAY_COUNT
 
 
 class Params(Struct, frozen=True, kw_only=True):
@@ -42,33 +33,39 @@ class LargeCancels(Detector):
 
     name: ClassVar[str] = "large_cancels"
     subject: ClassVar[Literal["contract"]] = "contract"
-    state_dtype: ClassVar[np.dtype[np.void]] = STATE
+    wanted: ClassVar[int] = CANCEL
     params_type: ClassVar[type[Struct]] = Params
+
+    @property
+    def state_dtype(self) -> np.dtype[np.void]:
+        """See ``Detector.state_dtype``."""
+        return DAY_COUNT
 
     def update(self, steps: Steps, state: SubjectState, out: FindingBuffer) -> None:
         """See ``Detector.update``."""
-        p = self.params
-        selection = (0, self.rule_bit, self.exempt_bits, CANCEL, p.lots_min * E8)
-        count_day(steps, selection, p.cancels_min, state.rows, out.records, out.count)
+        figures = (self.params.cancels_min, self.params.lots_min * E8)
+        count_day(steps, self.selection, figures, state.memory(), out.records, out.count)
 
     def explain(self, finding: np.void) -> Explanation:
         """See ``Detector.explain``."""
-        p, observed = self.params, int(finding["numbers"][COUNT])
-        noun = f"cancel of {p.lots_min:,} lots or more"
+        p = self.params
+        observed, due = (int(finding["numbers"][k]) for k in (COUNT, DUE))
+        size = f"of {p.lots_min:,} lots or more"
         within = "in one contract on one trading day"
         why = (
-            f"{count_of(observed, 'cancel')} of {p.lots_min:,} lots or more {within}; "
-            f"the rule's figure is {p.cancels_min:,}." + missing_registration(finding, self.rule)
+            f"{count_of(observed, 'cancel')} {size} {within}; "
+            f"the rule's figure is {p.cancels_min:,}."
         )
         evidence = {
             "large_cancels": observed,
             "figure": p.cancels_min,
             "lots_min": p.lots_min,
-            "exemptions": exemptions(finding, self.rule),
+            **shared_evidence(finding, self.rule),
         }
-        quantity = noun.replace("cancel", "cancels", 1)
         return Explanation(
-            why, evidence, at_most(quantity, p.cancels_min - 1, observed, within=within)
+            why + standing(finding, self.rule),
+            evidence,
+            at_most(f"cancels {size}", due - 1, observed, within=within),
         )
 
     def nearness(self, finding: np.void) -> Nearness:

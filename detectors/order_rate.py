@@ -9,7 +9,6 @@ from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 from msgspec import Struct
-from numba import njit
 
 from detectors.core.contract import (
     ACTION,
@@ -18,29 +17,37 @@ from detectors.core.contract import (
     OPENING,
     Detector,
     Explanation,
-    FindingBuffer,
     Nearness,
     Steps,
-    SubjectState,
 )
-from detectors.core.day_count import COUNT, DAY_COUNT, FIGURE, count_day
-from detectors.core.emit import emit, headroom_level, remember, roll, zero_numbers
-from detectors.core.wording import at_most, count_of, exemptions, missing_registration, seconds
+from detectors.core.day_count import COUNT, DAY_COUNT, DUE, count_day
+from detectors.core.emit import (
+    COMMON_STATE,
+    begins_day,
+    emit_step,
+    headroom_level,
+    remember,
+    roll,
+)
+from detectors.core.memory import ROWS, FindingBuffer, SubjectState, admit, give_node, take_node
+from detectors.core.wording import at_most, count_of, seconds, shared_evidence, standing
 from schemas.events import SECOND_NS
+from schemas.jit import Int, kernel
 
-# The day count's fields, and the window's: first and last node of the pool, time of the newest.
-STATE: Final = np.dtype(
+WINDOW_STATE: Final = np.dtype(
     [
-        *[(name, *DAY_COUNT.fields[name][:1]) for name in DAY_COUNT.names or ()],
-        ("time_ns", "<i8"),
-        ("first", "<i4"),  # index + 1
-        ("last", "<i4"),  # index + 1
+        *COMMON_STATE,
+        ("time_ns", "<i8"),  # of the newest action
+        ("first", "<i4"),  # index + 1 of the oldest action's node; 0 for none
+        ("last", "<i4"),  # index + 1 of the newest action's node
         ("in_window", "<i8"),
-        ("bursts", "<i8"),
+        ("next_count", "<i8"),
+        ("bursts", "<i4"),  # of the day
+        ("next_bursts", "<i4"),
         ("is_over", "<i8"),
     ]
 )
-BURSTS: Final = 3  # further number of a finding: separate bursts so far today
+BURSTS: Final = 2  # further number of a finding: separate bursts so far today
 
 
 class Params(Struct, frozen=True, kw_only=True):
@@ -61,103 +68,102 @@ class Params(Struct, frozen=True, kw_only=True):
     window_ns: int = SECOND_NS
 
 
-@njit(cache=True, nogil=True)
-def _push(subject: Any, nodes: Any, counters: Any, position: int) -> None:
+@kernel
+def _push(subject: Any, memory: Any) -> None:
     """Append an action at the subject's newest time."""
-    if counters[1] > 0:
-        index = counters[1] - 1
-        counters[1] = nodes[index]["next"]
-    else:
-        index = counters[0]
-        counters[0] += 1
-    nodes[index]["time_ns"] = subject["time_ns"]
-    nodes[index]["position"] = position
-    nodes[index]["next"] = 0
+    index = take_node(memory)
+    node = memory.nodes[index]
+    node["time_ns"] = subject["time_ns"]
+    node["next"] = 0
     if subject["first"] == 0:
         subject["first"] = index + 1
     else:
-        nodes[subject["last"] - 1]["next"] = index + 1
+        memory.nodes[subject["last"] - 1]["next"] = index + 1
     subject["last"] = index + 1
     subject["in_window"] += 1
 
 
-@njit(cache=True, nogil=True)
-def _drop_before(subject: Any, nodes: Any, counters: Any, horizon_ns: int) -> None:
+@kernel
+def _drop_until(subject: Any, memory: Any, horizon_ns: Int) -> None:
     """Give back the actions at or before the horizon."""
-    while subject["first"] > 0 and nodes[subject["first"] - 1]["time_ns"] <= horizon_ns:
-        index = subject["first"] - 1
-        subject["first"] = nodes[index]["next"]
-        nodes[index]["next"] = counters[1]
-        counters[1] = index + 1
+    while subject["first"] > 0 and memory.nodes[subject["first"] - 1]["time_ns"] <= horizon_ns:
+        index = np.int64(subject["first"] - 1)
+        subject["first"] = memory.nodes[index]["next"]
+        give_node(memory, index)
         subject["in_window"] -= 1
-    if subject["first"] == 0:
-        subject["last"] = 0
 
 
-@njit(cache=True, nogil=True)
-def _judge(subject: Any, figure: int) -> int:
-    """Return the phase of a finding that this action makes, or 0."""
+@kernel
+def _judge(subject: Any, figure: Int) -> Any:
+    """Return phase (0: none) of the finding this action makes, and the count that was due."""
     held = subject["in_window"]
     if held < figure:
         if held * 2 < figure:
             subject["is_over"] = 0  # a burst has ended; the next one is another
-        return 0
+        return 0, figure
     if subject["is_over"] == 0:
         subject["is_over"] = 1
         subject["bursts"] += 1
     if subject["open"] == 0:
         subject["open"] = 1
         subject["next_count"] = 2 * figure
-        subject["count"] = 2  # next number of bursts worth telling
-        return OPENING
-    if held >= subject["next_count"]:
-        subject["next_count"] *= 2
-        return GROWTH
-    if subject["bursts"] >= subject["count"]:
-        subject["count"] *= 2
-        return GROWTH
-    return 0
+        subject["next_bursts"] = 2
+        return OPENING, figure
+    due = subject["next_count"]
+    if held >= due:
+        subject["next_count"] = 2 * due
+        return GROWTH, due
+    if subject["bursts"] >= subject["next_bursts"]:
+        subject["next_bursts"] *= 2
+        return GROWTH, figure
+    return 0, figure
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def actions_in_window(
-    steps: Any, selection: Any, state: Any, pool: Any, out: Any, count: Any
+    steps: Any, selection: Any, figures: Any, memory: Any, out: Any, count: Any
 ) -> None:
     """Count each account's actions j <= i with time_j > time_i - window, exactly.
 
-    ``selection`` = (rule bit, exempt bits, figure, window_ns); ``pool`` = (nodes, counters). The
-    times of one account are taken as their running maximum. O(n), no allocation.
+    ``figures`` = (figure, window_ns). The times of one account are taken as their running maximum.
+    O(n), no allocation.
     """
-    rule_bit, exempt, figure, window_ns = selection
-    nodes, counters = pool
+    figure, window_ns = figures
     for i in range(len(steps)):
         step = steps[i]
-        index = step["account"]
-        if index < 0 or step["rules"] & rule_bit == 0 or step["what"] & ACTION == 0:
+        row = admit(step, selection, memory)
+        if row < 0:
             continue
-        if step["registered"] & exempt:
-            continue
-        subject = state[index]
-        if step["day"] > subject["day"] or subject["seen"] == 0:
+        subject = memory.rows[row]
+        if begins_day(subject, step):
             roll(subject, step)
             subject["bursts"] = 0
+            subject["is_over"] = 0
         subject["time_ns"] = max(subject["time_ns"], step["time_ns"])
-        _drop_before(subject, nodes, counters, subject["time_ns"] - window_ns)
-        _push(subject, nodes, counters, step["position"])
+        _drop_until(subject, memory, subject["time_ns"] - window_ns)
+        _push(subject, memory)
         remember(subject, step)
-        phase = _judge(subject, figure)
+        phase, due = _judge(subject, figure)
         level = headroom_level(subject["in_window"], figure, subject["warned"])
-        if phase == 0 and level > 0 and subject["open"] == 0:
+        if phase == 0 and level > 0:
             phase = HEADROOM
         if phase == 0:
             continue
         subject["warned"] = max(level, subject["warned"])
-        subject["onset_ns"] = nodes[subject["first"] - 1]["time_ns"]
-        record = emit(out, count, phase, (i, i, index, step["time_ns"]), subject)
-        zero_numbers(record)
+        subject["onset_ns"] = memory.nodes[subject["first"] - 1]["time_ns"]
+        record = out[emit_step(out, count, phase, i, step["time_ns"], subject)]
         record["numbers"][COUNT] = subject["in_window"]
-        record["numbers"][FIGURE] = figure
+        record["numbers"][DUE] = due
         record["numbers"][BURSTS] = subject["bursts"]
+
+
+@kernel
+def give_back(memory: Any, horizon_ns: Int) -> None:
+    """Give back every subject's actions that no later step can count."""
+    for row in range(memory.counters[ROWS]):
+        subject = memory.rows[row]
+        if subject["first"] > 0 and subject["time_ns"] <= horizon_ns:
+            _drop_until(subject, memory, horizon_ns)
 
 
 class OrderRate(Detector):
@@ -165,42 +171,50 @@ class OrderRate(Detector):
 
     name: ClassVar[str] = "order_rate"
     subject: ClassVar[Literal["account"]] = "account"
-    state_dtype: ClassVar[np.dtype[np.void]] = STATE
+    wanted: ClassVar[int] = ACTION
     params_type: ClassVar[type[Struct]] = Params
+    uses_pool: ClassVar[bool] = True
+
+    @property
+    def state_dtype(self) -> np.dtype[np.void]:
+        """See ``Detector.state_dtype``."""
+        return DAY_COUNT if self.params.measure == "day" else WINDOW_STATE
 
     def update(self, steps: Steps, state: SubjectState, out: FindingBuffer) -> None:
         """See ``Detector.update``."""
-        p = self.params
+        p, memory = self.params, state.memory()
         if p.measure == "day":
-            selection = (1, self.rule_bit, self.exempt_bits, ACTION, -1)
-            count_day(steps, selection, p.actions_min, state.rows, out.records, out.count)
+            count_day(steps, self.selection, (p.actions_min, 0), memory, out.records, out.count)
             return
-        selection = (self.rule_bit, self.exempt_bits, p.actions_min, p.window_ns)
-        pool = (state.pool.nodes, state.pool.counters)
-        actions_in_window(steps, selection, state.rows, pool, out.records, out.count)
+        figures = (p.actions_min, p.window_ns)
+        actions_in_window(steps, self.selection, figures, memory, out.records, out.count)
+
+    def close(self, state: SubjectState, watermark_ns: int, out: FindingBuffer) -> None:
+        """See ``Detector.close``."""
+        del out  # nothing waits for the end of the day
+        if self.params.measure == "second":
+            give_back(state.memory(), watermark_ns - self.params.window_ns)
 
     def explain(self, finding: np.void) -> Explanation:
         """See ``Detector.explain``."""
         p = self.params
-        observed = int(finding["numbers"][COUNT])
+        observed, due = (int(finding["numbers"][k]) for k in (COUNT, DUE))
         is_second = p.measure == "second"
         within = f"within {seconds(p.window_ns)}" if is_second else "on the trading day"
-        why = (
-            f"{count_of(observed, 'order or cancel')} {within}; the rule's figure is "
-            f"{p.actions_min:,}.".replace("order or cancels", "orders and cancels")
-            + missing_registration(finding, self.rule)
-        )
+        counted = count_of(observed, "order or cancel", "orders and cancels")
+        why = f"{counted} {within}; the rule's figure is {p.actions_min:,}."
         evidence = {
             "actions": observed,
             "figure": p.actions_min,
             "measure": p.measure,
-            "exemptions": exemptions(finding, self.rule),
+            **shared_evidence(finding, self.rule),
         }
         if is_second:
             evidence |= {"window_ns": str(p.window_ns), "bursts": int(finding["numbers"][BURSTS])}
-        limit = p.actions_min - 1
         return Explanation(
-            why, evidence, at_most("orders and cancels", limit, observed, within=within)
+            why + standing(finding, self.rule),
+            evidence,
+            at_most("orders and cancels", due - 1, observed, within=within),
         )
 
     def nearness(self, finding: np.void) -> Nearness:

@@ -10,8 +10,8 @@ from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 from msgspec import Struct
-from numba import njit
 
+from detectors.core import wide
 from detectors.core.contract import (
     CLOSING,
     GROWTH,
@@ -20,15 +20,16 @@ from detectors.core.contract import (
     RECEDED,
     SIMULATED,
     TRIP,
+    TRIPS_RESTART,
     Detector,
     Explanation,
-    FindingBuffer,
     Nearness,
     Steps,
-    SubjectState,
 )
-from detectors.core.emit import COMMON_STATE, emit, remember, roll, zero_numbers
-from detectors.core.wording import count_of
+from detectors.core.emit import COMMON_STATE, emit_step, remember, roll
+from detectors.core.memory import FindingBuffer, SubjectState, admit
+from detectors.core.wording import count_of, standing
+from schemas.jit import Int, kernel
 
 STATE: Final = np.dtype(
     [
@@ -38,15 +39,17 @@ STATE: Final = np.dtype(
         ("pnl_e8", "<i8"),
         ("worst_e8", "<i8"),
         ("next_units", "<i8"),
-        ("above", "<i8"),
+        ("is_above", "u1"),
+        ("has_receded", "u1"),
+        ("rest", "u1", (6,)),
     ]
 )
 UNITS, WINS, PNL_E8, WORST_E8 = range(4)  # numbers of a finding
 PPM: Final = 1_000_000
 FILL_UNIT, ORDER_UNIT, TRIP_UNIT = range(3)
 _UNITS: Final = {"fill": FILL_UNIT, "order": ORDER_UNIT, "round_trip": TRIP_UNIT}
-_PNL_MAX: Final = 2**62
 _NOUNS: Final = {"fill": "closing fill", "order": "closing order", "round_trip": "round trip"}
+_NEAR_UNITS: Final = 2  # nearness is told this many units before the rate counts
 
 
 class Params(Struct, frozen=True, kw_only=True):
@@ -70,84 +73,85 @@ class Params(Struct, frozen=True, kw_only=True):
     simulated_only: bool = True
 
 
-@njit(cache=True, nogil=True)
-def _count(subject: Any, step: Any, unit: int) -> bool:
-    """Count the step if it closes (or changes) a unit; say whether it did."""
+@kernel
+def _forget(subject: Any) -> None:
+    subject["units"] = 0
+    subject["wins"] = 0
+    subject["pnl_e8"] = 0
+    subject["worst_e8"] = 0
+
+
+@kernel
+def _count(subject: Any, step: Any, unit: Int) -> None:
+    """Count the step, which closes (or changes) a unit."""
     pnl_e8 = step["trip_pnl_e8"] if unit == TRIP_UNIT else step["pnl_e8"]
-    if unit == TRIP_UNIT:
-        if step["what"] & TRIP == 0:
-            return False
-        subject["units"] += 1
-        subject["wins"] += np.int64(pnl_e8 > 0)
-    elif step["what"] & CLOSING == 0:
-        return False
-    elif unit == FILL_UNIT:
-        subject["units"] += 1
-        subject["wins"] += np.int64(pnl_e8 > 0)
-    else:
+    if unit == ORDER_UNIT:
         subject["units"] += step["order_units"]
         subject["wins"] += step["order_wins"]
-    if abs(subject["pnl_e8"]) < _PNL_MAX:
-        subject["pnl_e8"] += max(-_PNL_MAX, min(_PNL_MAX, pnl_e8))
+    else:
+        subject["units"] += 1
+        subject["wins"] += np.int64(pnl_e8 > 0)
+    subject["pnl_e8"] = wide.add_held(subject["pnl_e8"], pnl_e8)
     subject["worst_e8"] = min(subject["worst_e8"], pnl_e8)
-    return True
 
 
-@njit(cache=True, nogil=True)
-def _phase(subject: Any, min_units: int, threshold_ppm: int) -> int:
-    """Fire on crossing, at each doubling of units while above, and once when it recedes."""
-    units = subject["units"]
-    above = units >= min_units and subject["wins"] * PPM > threshold_ppm * units
-    was_above = subject["above"] != 0
-    subject["above"] = np.int64(above)
-    if above and subject["open"] == 0:
-        subject["open"] = 1
-        subject["next_units"] = 2 * units
-        return OPENING
+@kernel
+def _phase(subject: Any, min_units: Int, threshold_ppm: Int) -> Any:
+    """Fire on crossing, at each doubling of units, and once when it recedes; 0 for nothing."""
+    units, wins = subject["units"], subject["wins"]
+    is_above = units >= min_units and wins * PPM > threshold_ppm * units
+    was_above = subject["is_above"] != 0
+    subject["is_above"] = np.uint8(is_above)
     if subject["open"] == 0:
+        if is_above:
+            subject["open"] = 1
+            subject["next_units"] = 2 * units
+            return OPENING
+        is_near = units + _NEAR_UNITS == min_units and wins == units
+        if is_near and subject["warned"] == 0:
+            subject["warned"] = 1
+            return HEADROOM
         return 0
     if units >= subject["next_units"]:
         subject["next_units"] = 2 * units
-        return GROWTH if above else RECEDED
-    if was_above and not above and subject["warned"] == 0:
-        subject["warned"] = 1
+        return GROWTH if is_above else RECEDED
+    if was_above and not is_above and subject["has_receded"] == 0:
+        subject["has_receded"] = 1
         return RECEDED
     return 0
 
 
-@njit(cache=True, nogil=True)
-def follow_wins(steps: Any, selection: Any, figures: Any, state: Any, out: Any, count: Any) -> None:
+@kernel
+def follow_wins(
+    steps: Any, selection: Any, figures: Any, memory: Any, out: Any, count: Any
+) -> None:
     """Count units and wins by account, since the account was first seen.
 
-    ``selection`` = (rule bit, 1 for simulated rows only), ``figures`` = (unit, smallest number of
-    units, threshold in millionths). O(n), no allocation.
+    ``figures`` = (unit, smallest number of units, threshold in millionths, bits of ``what`` that
+    a step must have all of). O(n), no allocation.
     """
-    rule_bit, simulated_only = selection
-    unit, min_units, threshold_ppm = figures
+    unit, min_units, threshold_ppm, needed = figures
     for i in range(len(steps)):
         step = steps[i]
-        index = step["account"]
-        if index < 0 or step["rules"] & rule_bit == 0 or step["what"] & (CLOSING | TRIP) == 0:
+        if step["what"] & needed != needed:
             continue
-        if simulated_only == 1 and step["what"] & SIMULATED == 0:
+        row = admit(step, selection, memory)
+        if row < 0:
             continue
-        subject = state[index]
+        subject = memory.rows[row]
         if subject["seen"] == 0:
             roll(subject, step)
-        if not _count(subject, step, unit):
-            continue
         if step["day"] > subject["day"]:
             subject["day"] = step["day"]
             subject["day_end_ns"] = step["day_end_ns"]
+        if unit == TRIP_UNIT and step["what"] & TRIPS_RESTART:
+            _forget(subject)
+        _count(subject, step, unit)
         remember(subject, step)
         phase = _phase(subject, min_units, threshold_ppm)
-        near = subject["units"] + 2 == min_units and subject["wins"] == subject["units"]
-        if phase == 0 and near and subject["open"] == 0:
-            phase = HEADROOM
         if phase == 0:
             continue
-        record = emit(out, count, phase, (i, i, index, step["time_ns"]), subject)
-        zero_numbers(record)
+        record = out[emit_step(out, count, phase, i, step["time_ns"], subject)]
         record["numbers"][UNITS] = subject["units"]
         record["numbers"][WINS] = subject["wins"]
         record["numbers"][PNL_E8] = subject["pnl_e8"]
@@ -159,15 +163,21 @@ class WinRate(Detector):
 
     name: ClassVar[str] = "win_rate"
     subject: ClassVar[Literal["account"]] = "account"
-    state_dtype: ClassVar[np.dtype[np.void]] = STATE
+    wanted: ClassVar[int] = CLOSING | TRIP
     params_type: ClassVar[type[Struct]] = Params
+
+    @property
+    def state_dtype(self) -> np.dtype[np.void]:
+        """See ``Detector.state_dtype``."""
+        return STATE
 
     def update(self, steps: Steps, state: SubjectState, out: FindingBuffer) -> None:
         """See ``Detector.update``."""
-        p = self.params
-        selection = (self.rule_bit, int(p.simulated_only))
-        figures = (_UNITS[p.unit], p.min_units, round(p.threshold * PPM))
-        follow_wins(steps, selection, figures, state.rows, out.records, out.count)
+        p, memory = self.params, state.memory()
+        unit = _UNITS[p.unit]
+        needed = (TRIP if unit == TRIP_UNIT else CLOSING) | (SIMULATED if p.simulated_only else 0)
+        figures = (unit, p.min_units, round(p.threshold * PPM), needed)
+        follow_wins(steps, self.selection, figures, memory, out.records, out.count)
 
     def explain(self, finding: np.void) -> Explanation:
         """See ``Detector.explain``."""
@@ -179,7 +189,7 @@ class WinRate(Detector):
             f"{wins:,} of {count_of(units, noun)} made money ({rate:.1%}); the rule's figure is "
             f"more than {p.threshold:.0%} of at least {p.min_units:,}. A rule, not a proof: "
             "it does not rule out luck."
-        )
+        ) + standing(finding, self.rule)
         evidence = {
             "unit": p.unit,
             "units": units,

@@ -8,9 +8,13 @@ Without compilation (``NUMBA_DISABLE_JIT=1``) both leave the plain function.
 """
 
 from collections.abc import Callable
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeAlias, TypeVar, cast
 
+import numpy as np
 from numba import njit
+
+# A whole number as kernels hand it on: Python's own at the edge, numpy's inside.
+Int: TypeAlias = int | np.integer[Any]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _OPTIONS: Final[dict[str, Any]] = {"cache": True, "nogil": True, "_nrt": False}

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from detectors.core.duplicates import (
     SEEN_CAPACITY_MIN,
     SEEN_COUNT,
-    SEEN_CURRENT,
     WINDOW_NONE,
     held,
     refill,
 )
+from detectors.core.registrations import REGISTRATION, Registrations
 from detectors.core.tables import Table
 
 _KEYS: Final = [("key_1", "<u8"), ("key_2", "<u8"), ("next", "<i4")]
@@ -37,16 +37,17 @@ ORDER: Final = np.dtype(
     [
         *_KEYS,
         ("contract", "<i4"),
-        ("quantity_e8", "<i8"),
-        ("remaining_e8", "<i8"),
+        ("quantity_e8", "<i8"),  # entered or replaced to, less what was withdrawn
+        ("filled_e8", "<i8"),
         ("entered_ns", "<i8"),
         ("filled_ns", "<i8"),  # of the latest fill; 0 for none
+        ("ended_ns", "<i8"),  # when nothing was left of it; 0 for not yet
         ("pnl_e8", "<i8"),  # of its closing fills so far
         ("day", "<i4"),
-        ("side", "u1"),
         ("time_in_force", "u1"),
         ("state", "u1"),
         ("what", "u1"),  # SIMULATED_ORDER
+        ("padding", "u1"),
     ]
 )
 ORDER_CANCELED: Final = 1  # the customer has cancelled of it
@@ -74,17 +75,10 @@ INSTRUMENT: Final = np.dtype(
         *_KEYS,
         ("calendar", "<i4"),
         ("rules", "<u8"),
-    ]
-)
-
-REGISTRATION: Final = np.dtype(
-    [
-        ("instrument_1", "<u8"),  # 0: every instrument
-        ("valid_from_ns", "<i8"),
-        ("valid_until_ns", "<i8"),
-        ("next", "<i4"),  # index + 1; 0 ends the account's list
-        ("kind", "u1"),
-        ("padding", "u1", (3,)),
+        ("day_start_ns", "<i8"),  # the trading day last looked up, so that most rows need not
+        ("day_end_ns", "<i8"),
+        ("day", "<i4"),
+        ("padding", "u1", (4,)),
     ]
 )
 
@@ -95,11 +89,10 @@ TOTAL_NAMES: Final = (
     "duplicates",
     "unknown_orders",
     "repeated_orders",
-    "forced_rotations",
     "without_account",
     "unseen_positions",
 )
-EVENTS, LATE, DUPLICATES, UNKNOWN_ORDERS, REPEATED, FORCED, WITHOUT_ACCOUNT, UNSEEN = range(
+EVENTS, LATE, DUPLICATES, UNKNOWN_ORDERS, REPEATED, WITHOUT_ACCOUNT, UNSEEN = range(
     len(TOTAL_NAMES)
 )
 
@@ -135,6 +128,8 @@ class StageSettings(NamedTuple):
         How far behind its lane's time a row may stand.
     duplicate_window_ns
         How often the duplicate sets rotate, lane time.
+    duplicates_max
+        Keys a duplicate set holds before it is rotated early.
     order_age_ns
         An order older than this is taken as gone.
     rules_anywhere
@@ -145,8 +140,9 @@ class StageSettings(NamedTuple):
 
     lateness_ns: int
     duplicate_window_ns: int
+    duplicates_max: int
     order_age_ns: int
-    rules_anywhere: int
+    rules_anywhere: np.uint64
     zone_day_ns: int
 
 
@@ -158,12 +154,12 @@ class AccountState:
     orders: Table = field(default_factory=lambda: Table.of(ORDER))
     contracts: Table = field(default_factory=lambda: Table.of(CONTRACT))
     instruments: Table = field(default_factory=lambda: Table.of(INSTRUMENT))
-    registrations: NDArray[np.void] = field(default_factory=lambda: np.zeros(0, REGISTRATION))
+    registrations: Registrations = field(default_factory=Registrations)
     seen: NDArray[np.uint64] = field(
         default_factory=lambda: np.zeros((2, SEEN_CAPACITY_MIN, 2), np.uint64)
     )
     seen_meta: NDArray[np.int64] = field(
-        default_factory=lambda: np.array([0, 0, WINDOW_NONE], np.int64)
+        default_factory=lambda: np.array([0, 0, WINDOW_NONE, 0], np.int64)
     )
     totals: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(TOTAL_NAMES), np.int64))
 
@@ -171,23 +167,9 @@ class AccountState:
         """Make room for a batch of ``rows`` rows, whatever they turn out to be."""
         for table in (self.accounts, self.orders, self.contracts):
             table.reserve(rows)
-        need = 2 * (int(self.seen_meta[SEEN_COUNT]) + rows)
-        capacity = self.seen.shape[1]
-        if need <= capacity:
-            return
-        if capacity >= 2 * seen_max and int(self.seen_meta[SEEN_COUNT]) > 0:
-            # Full before its time: rotate now, and count it, rather than grow without bound.
-            self.totals[FORCED] += 1
-            self._rotate()
-            self.reserve(rows, max(seen_max, rows))
-            return
-        self._grow_seen(1 << (need - 1).bit_length())
-
-    def _rotate(self) -> None:
-        other = 1 - int(self.seen_meta[SEEN_CURRENT])
-        self.seen[other] = 0
-        self.seen_meta[SEEN_CURRENT] = other
-        self.seen_meta[SEEN_COUNT] = 0
+        need = 2 * min(int(self.seen_meta[SEEN_COUNT]) + rows, seen_max)
+        if need > self.seen.shape[1]:
+            self._grow_seen(1 << (need - 1).bit_length())
 
     def _grow_seen(self, capacity: int) -> None:
         grown = np.zeros((2, capacity, 2), np.uint64)
@@ -209,7 +191,7 @@ class AccountState:
             self.contracts.counters,
             self.instruments.heads,
             self.instruments.rows,
-            self.registrations,
+            self.registrations.entries,
             self.seen,
             self.seen_meta,
             self.totals,
@@ -223,7 +205,7 @@ class AccountState:
             "tables": [
                 t.dump() for t in (self.accounts, self.orders, self.contracts, self.instruments)
             ],
-            "registrations": self.registrations.tobytes(),
+            "registrations": (self.registrations.entries.tobytes(), self.registrations.free),
             "seen": [held(keys).tobytes() for keys in self.seen],
             "seen_capacity": self.seen.shape[1],
             "seen_meta": self.seen_meta.tolist(),
@@ -238,9 +220,14 @@ class AccountState:
         seen = np.zeros((2, dumped["seen_capacity"], 2), np.uint64)
         for side, data in enumerate(dumped["seen"]):
             refill(seen[side], np.frombuffer(data, np.uint64).reshape(-1, 2))
+        entries, free = dumped["registrations"]
+        accounts, orders, contracts, instruments = tables
         return cls(
-            *tables,
-            registrations=np.frombuffer(dumped["registrations"], REGISTRATION).copy(),
+            accounts,
+            orders,
+            contracts,
+            instruments,
+            registrations=Registrations(np.frombuffer(entries, REGISTRATION).copy(), free),
             seen=seen,
             seen_meta=np.array(dumped["seen_meta"], np.int64),
             totals=np.array(dumped["totals"], np.int64),

@@ -8,14 +8,16 @@ only, and explains them in words afterwards.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NamedTuple
 
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
 from schemas.alerts import Severity
+
+if TYPE_CHECKING:
+    from detectors.core.memory import FindingBuffer, SubjectState
 
 # What a step is (bits of ``what``).
 NEW: Final = 1  # an order was entered
@@ -27,6 +29,9 @@ CLOSING: Final = 32  # a fill that closes something: it carries a realized profi
 TRIP: Final = 64  # a round trip ended with this row
 UNKNOWN_ORDER: Final = 128  # cancel or fill of an order never seen
 SIMULATED: Final = 256
+TRIPS_RESTART: Final = 512  # the sender counts round trips from here on: forget those we built
+KILL_SWITCH: Final = 1024  # a cancel by kill functionality
+REASON_UNKNOWN: Final = 2048  # a cancel counted as the customer's because nobody says whose it is
 ACTION: Final = NEW | REPLACE | CANCEL
 # Bits of ``registered`` and ``claimed``.
 MARKET_MAKER: Final = 1
@@ -89,6 +94,7 @@ FINDING: Final = np.dtype(
         ("time_ns", "<i8"),
         ("onset_ns", "<i8"),
         ("day_end_ns", "<i8"),
+        ("unknown_reasons", "<i8"),  # cancels of the day so far whose reason nobody gave
         ("numbers", "<i8", (10,)),  # the detector's own evidence, exact integers
         ("recent", "<i8", (RECENT,)),  # positions of the rows that led here
     ]
@@ -143,71 +149,25 @@ class Nearness(NamedTuple):
     figure: float
 
 
-NODE: Final = np.dtype([("time_ns", "<i8"), ("position", "<i8"), ("next", "<i4"), ("pad", "<i4")])
+class Selection(NamedTuple):
+    """Which steps a rule looks at, as its kernel takes it; see ``detectors.core.memory.admit``.
 
-
-@dataclass(slots=True)
-class Pool:
-    """Nodes that exact windows draw from, so that only busy subjects pay for their timestamps.
-
-    ``counters`` holds nodes ever handed out and index + 1 of the first free node.
+    Attributes
+    ----------
+    by_account
+        1: a subject is an account; 0: it is an account x instrument.
+    rule_bit
+        The rule's bit of ``STEP.rules``.
+    exempt
+        Registrations that the rule honours.
+    wanted
+        Bits of ``STEP.what``, one of which a step must have.
     """
 
-    nodes: NDArray[np.void]
-    counters: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, capacity: int = 64) -> "Pool":
-        """Make an empty pool."""
-        return cls(np.zeros(capacity, NODE), np.zeros(2, np.int64))
-
-    def reserve(self, extra: int) -> None:
-        """Make room for ``extra`` more nodes."""
-        need = int(self.counters[0]) + extra
-        if need > len(self.nodes):
-            nodes = np.zeros(1 << (need - 1).bit_length(), NODE)
-            nodes[: len(self.nodes)] = self.nodes
-            self.nodes = nodes
-
-
-@dataclass(slots=True)
-class SubjectState:
-    """A detector's memory in one shard: a row a subject, and a pool for exact windows."""
-
-    rows: NDArray[np.void]
-    pool: Pool
-
-    @classmethod
-    def of(cls, dtype: np.dtype[np.void], capacity: int) -> "SubjectState":
-        """Make a state of zeros."""
-        return cls(np.zeros(capacity, dtype), Pool.of())
-
-    def reserve(self, capacity: int, steps: int) -> None:
-        """Have at least ``capacity`` rows, and nodes for ``steps`` steps."""
-        if capacity > len(self.rows):
-            rows = np.zeros(capacity, self.rows.dtype)
-            rows[: len(self.rows)] = self.rows
-            self.rows = rows
-        self.pool.reserve(steps)
-
-
-@dataclass(slots=True)
-class FindingBuffer:
-    """Caller-owned room for findings; ``count`` of them are written."""
-
-    records: Findings
-    count: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, capacity: int) -> "FindingBuffer":
-        """Make room for ``capacity`` findings."""
-        return cls(np.zeros(capacity, FINDING), np.zeros(1, np.int64))
-
-    def take(self) -> Findings:
-        """Return a copy of what was written and start again."""
-        count = int(self.count[0])
-        self.count[0] = 0
-        return self.records[:count].copy()
+    by_account: int
+    rule_bit: np.uint64
+    exempt: int
+    wanted: int
 
 
 class Detector(ABC):
@@ -220,21 +180,34 @@ class Detector(ABC):
     name: ClassVar[str]
     version: ClassVar[int] = 1
     subject: ClassVar[Subject]
-    state_dtype: ClassVar[np.dtype[np.void]]
+    wanted: ClassVar[int]
     params_type: ClassVar[type[Struct]]
+    uses_pool: ClassVar[bool] = False
 
     def __init__(self, rule: RuleSpec, params: Struct, rule_bit: int) -> None:
         self.rule = rule
         self.params: Any = params
-        self.rule_bit = np.uint64(1 << rule_bit)
-        self.exempt_bits = np.uint8(rule.exempt_bits)
+        self.selection = Selection(
+            int(self.subject == "account"),
+            np.uint64(1 << rule_bit),
+            rule.exempt_bits,
+            self.wanted,
+        )
+
+    @property
+    @abstractmethod
+    def state_dtype(self) -> np.dtype[np.void]:
+        """The memory of one subject, beginning with ``detectors.core.emit.COMMON_STATE``."""
 
     @abstractmethod
-    def update(self, steps: Steps, state: SubjectState, out: FindingBuffer) -> None:
+    def update(self, steps: Steps, state: "SubjectState", out: "FindingBuffer") -> None:
         """Take steps in order, change state rows in place, write findings (at most two a step)."""
 
-    def close(self, state: SubjectState, watermark_ns: int, out: FindingBuffer) -> None:  # noqa: B027 - most rules have no day to judge
-        """Judge the days that ended by ``watermark_ns``; most rules have nothing to judge."""
+    def close(self, state: "SubjectState", watermark_ns: int, out: "FindingBuffer") -> None:  # noqa: B027 - most rules have no day to judge
+        """Judge the days that ended by ``watermark_ns``; give back what no later step can need.
+
+        May leave subjects unjudged when ``out`` is full; it is then called again.
+        """
 
     @abstractmethod
     def explain(self, finding: np.void) -> Explanation:

@@ -8,29 +8,29 @@ cash that went in and out.
 from typing import Any, Final
 
 import numpy as np
-from numba import njit
 
 from detectors.core import wide
 from detectors.core.account_state import ORDER_CLOSING, UNSEEN
 from schemas.columns import HAS_AMOUNT, SIDE
+from schemas.jit import Int, kernel
 
 _BUY: Final = SIDE["buy"]
 
 
-@njit(cache=True, nogil=True)
-def count_order(order: Any, amount_e8: int, step: Any) -> None:
+@kernel
+def count_order(order: Any, amount_e8: Int, step: Any) -> None:
     """Count the order as one unit, won or lost by the sign of its profit so far."""
     before = order["state"] & ORDER_CLOSING != 0 and order["pnl_e8"] > 0
     if order["state"] & ORDER_CLOSING == 0:
         step["order_units"] = 1
         order["state"] |= ORDER_CLOSING
-    order["pnl_e8"] += amount_e8
+    order["pnl_e8"] = wide.add_held(order["pnl_e8"], amount_e8)
     after = order["pnl_e8"] > 0
     step["order_wins"] = np.int8(after) - np.int8(before)
 
 
-@njit(cache=True, nogil=True)
-def _start_trip(contract: Any, time_ns: int) -> None:
+@kernel
+def _start_trip(contract: Any, time_ns: Int) -> None:
     contract["cash_high"] = 0
     contract["cash_low"] = 0
     contract["given_pnl_e8"] = 0
@@ -38,8 +38,8 @@ def _start_trip(contract: Any, time_ns: int) -> None:
     contract["opened_ns"] = time_ns
 
 
-@njit(cache=True, nogil=True)
-def _book(contract: Any, side: int, price_e8: int, quantity_e8: int) -> None:
+@kernel
+def _book(contract: Any, side: Int, price_e8: Any, quantity_e8: Any) -> None:
     """Move position and cash by one (part of a) fill; cash exactly, in 10^-16 units."""
     high, low = wide.multiply(abs(price_e8), quantity_e8)
     is_buy = side == _BUY
@@ -50,11 +50,12 @@ def _book(contract: Any, side: int, price_e8: int, quantity_e8: int) -> None:
         high, low = wide.add(contract["cash_high"], contract["cash_low"], high, low)
     contract["cash_high"] = high
     contract["cash_low"] = low
-    contract["position_e8"] += quantity_e8 if is_buy else -quantity_e8
+    signed_e8 = quantity_e8 if is_buy else -quantity_e8
+    contract["position_e8"] = wide.add_held(contract["position_e8"], signed_e8)
 
 
-@njit(cache=True, nogil=True)
-def trade(totals: Any, contract: Any, row: Any, step: Any) -> bool:
+@kernel
+def trade(totals: Any, contract: Any, row: Any, step: Any) -> Any:
     """Book a fill; say whether a round trip ended, its profit then in ``step``."""
     position, quantity = contract["position_e8"], row["quantity_e8"]
     is_buy = row["side"] == _BUY
@@ -70,7 +71,7 @@ def trade(totals: Any, contract: Any, row: Any, step: Any) -> bool:
     closing = min(quantity, abs(position))
     _book(contract, row["side"], row["price_e8"], closing)
     if gives_pnl:
-        contract["given_pnl_e8"] += row["amount_e8"]
+        contract["given_pnl_e8"] = wide.add_held(contract["given_pnl_e8"], row["amount_e8"])
     else:
         contract["reductions_without_pnl"] += 1
     if contract["position_e8"] != 0:
@@ -85,8 +86,8 @@ def trade(totals: Any, contract: Any, row: Any, step: Any) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True)
-def _cash_e8(contract: Any) -> int:
+@kernel
+def _cash_e8(contract: Any) -> Any:
     """Return the trip's cash in 10^-8 units; never 0 unless it is exactly 0."""
     high, low = contract["cash_high"], contract["cash_low"]
     cut = wide.to_e8(high, low)

@@ -14,27 +14,29 @@ from msgspec import Struct, structs
 from numpy.typing import NDArray
 
 from detectors.core import contract as c
-from detectors.core.account_kernels import new_instruments, sweep_orders, take_rows
+from detectors.core.account_kernels import new_instruments, take_rows
 from detectors.core.account_state import (
-    REGISTRATION,
     TOTAL_NAMES,
     AccountState,
     StageArrays,
     StageSettings,
 )
-from detectors.core.contract import HEADROOM, STEP, Detector, FindingBuffer, SubjectState
+from detectors.core.contract import HEADROOM, STEP, Detector
+from detectors.core.duplicates import SEEN_FORCED
 from detectors.core.findings import Narrator
+from detectors.core.memory import FindingBuffer, SubjectState
+from detectors.core.order_table import sweep_orders
 from schemas.alerts import Finding, Headroom
 from schemas.columns import KIND, EventColumns, HashKey
 from schemas.events import TIME_MAX_NS, AppEvent, EntitlementChanged, RefAccount
 from schemas.hashing import hash_bytes
 from schemas.referee import decode
 
-_OFFICE_KINDS: Final = np.array(
-    [KIND["ref.account"], KIND["entitlement.changed"], KIND["app.event"]], np.uint8
+_FILE, _GRANT, _APP = (
+    np.uint8(KIND[k]) for k in ("ref.account", "entitlement.changed", "app.event")
 )
 _INSTRUMENTS_AT_ONCE: Final = 256
-_REGISTRATIONS_MIN: Final = 1024
+ROWS_AT_ONCE: Final = 8_192  # steps of so many rows stay in the processor's cache
 
 
 class Calendars(Protocol):
@@ -89,6 +91,15 @@ class StageOutput:
     headroom: list[Headroom] = field(default_factory=list)
     office: list[OfficeEvent] = field(default_factory=list)
 
+    def extend(self, later: "StageOutput") -> None:
+        """Append what later rows brought about."""
+        before = len(self.findings)
+        self.office += [
+            structs.replace(o, findings_before=o.findings_before + before) for o in later.office
+        ]
+        self.findings += later.findings
+        self.headroom += later.headroom
+
 
 class AccountStage:
     """Account tables and every rule's state, for the accounts of one shard.
@@ -105,19 +116,19 @@ class AccountStage:
         self.detectors = list(detectors)
         self.config = config
         self.state = AccountState()
-        self.subjects = [
-            SubjectState.of(d.state_dtype, self._table(d).rows.shape[0]) for d in detectors
-        ]
+        self.subjects = [SubjectState.of(d.state_dtype) for d in detectors]
         self.instrument_names: list[tuple[str, str]] = []
         self.account_names: dict[int, tuple[str, str]] = {}
         self._settings = StageSettings(
             lateness_ns=config.lateness_ns,
             duplicate_window_ns=config.duplicate_window_ns,
+            duplicates_max=config.duplicates_max,
             order_age_ns=config.order_age_ns,
             rules_anywhere=np.uint64(self._rules_for(None, None)),
             zone_day_ns=config.calendars.zone_day_ns,
         )
-        self._buffer = FindingBuffer.of(0)
+        self._steps = np.zeros(0, STEP)
+        self._buffer = FindingBuffer.of(2)
 
     def _table(self, detector: Detector) -> Any:
         return self.state.accounts if detector.subject == "account" else self.state.contracts
@@ -133,7 +144,7 @@ class AccountStage:
                 continue
             if _matches(instrument, rule.instruments_except):
                 continue
-            bits |= int(detector.rule_bit)
+            bits |= int(detector.selection.rule_bit)
         return bits
 
     def take(self, columns: EventColumns, carry: NDArray[np.int64]) -> StageOutput:
@@ -147,33 +158,28 @@ class AccountStage:
             Shape (3,), int64: lane time, merged clock and line count before this block.
         """
         output = StageOutput()
-        rows = columns.rows
-        if len(rows) == 0:
-            return output
+        for start in range(0, len(columns), ROWS_AT_ONCE):
+            part = EventColumns(columns.rows[start : start + ROWS_AT_ONCE], columns.raw)
+            output.extend(self._take_part(part, carry))
+        return output
+
+    def _take_part(self, columns: EventColumns, carry: NDArray[np.int64]) -> StageOutput:
+        output = StageOutput()
         self._meet_instruments(columns)
-        self._reserve(len(rows), carry)
-        steps = np.zeros(len(rows), STEP)
+        self._reserve(len(columns), carry)
+        steps = self._steps[: len(columns)]
+        kinds = np.ascontiguousarray(columns.rows["kind"])
         start = 0
-        for stop in _segments(rows):
-            self._take_segment(columns, (start, stop), carry, steps, output)
+        for stop in _segments(kinds == _FILE):
+            rows = columns.rows[start:stop]
+            take_rows(self._arrays(), self._settings, rows, carry, steps[start:stop])
+            is_office = (kinds[start:stop] == _FILE) | (kinds[start:stop] == _GRANT)
+            is_office |= (kinds[start:stop] == _APP) & (rows["notice_1"] != 0)
+            for index in np.flatnonzero(is_office & (steps["account"][start:stop] >= 0)):
+                self._to_office(columns, start + int(index), steps, output)
             start = stop
         self._detect(columns, steps, output)
         return output
-
-    def _take_segment(
-        self,
-        columns: EventColumns,
-        bounds: tuple[int, int],
-        carry: NDArray[np.int64],
-        steps: NDArray[np.void],
-        output: StageOutput,
-    ) -> None:
-        start, stop = bounds
-        rows = columns.rows[start:stop]
-        take_rows(self._arrays(), self._settings, rows, carry, steps[start:stop])
-        for offset in np.flatnonzero(np.isin(rows["kind"], _OFFICE_KINDS)):
-            if steps["account"][start + offset] >= 0:
-                self._to_office(columns, int(start + offset), steps, output)
 
     def _arrays(self) -> StageArrays:
         calendars = self.config.calendars
@@ -181,14 +187,18 @@ class AccountStage:
 
     def _reserve(self, count: int, carry: NDArray[np.int64]) -> None:
         """Make room everywhere, so that no kernel can run out."""
-        orders = self.state.orders
-        if orders.used + count > len(orders.rows):
+        if self.state.orders.lacks(count):
             sweep_orders(self._arrays(), self._settings, int(carry[1]))
+            # Full again soon: grow now, so that sweeps stay rare.
+            if 2 * (len(self.state.orders) + count) > len(self.state.orders.rows):
+                self.state.orders.reserve(len(self.state.orders.rows) + count)
         self.state.reserve(count, self.config.duplicates_max)
         for detector, subject in zip(self.detectors, self.subjects, strict=True):
-            subject.reserve(len(self._table(detector).rows), count)
-        if len(self._buffer.records) < 2 * count + 2:
-            self._buffer = FindingBuffer.of(2 * count + 2)
+            subjects = len(self._table(detector).rows)
+            subject.reserve(subjects, count, uses_pool=detector.uses_pool)
+        if len(self._steps) < count:
+            self._steps = np.zeros(count, STEP)
+            self._buffer = FindingBuffer.of(2 * count)
 
     def _meet_instruments(self, columns: EventColumns) -> None:
         """Give instruments seen for the first time a name, their rules and their calendar."""
@@ -211,8 +221,6 @@ class AccountStage:
         self, columns: EventColumns, index: int, steps: NDArray[np.void], output: StageOutput
     ) -> None:
         """Let a rare kind of row have its effect: on file, or on to policy."""
-        if columns.rows["kind"][index] == KIND["app.event"] and not columns.rows["notice_1"][index]:
-            return
         event = decode(columns.line(index))
         if isinstance(event, RefAccount):
             self._file_registrations(int(steps["account"][index]), event)
@@ -229,38 +237,21 @@ class AccountStage:
 
     def _file_registrations(self, account: int, event: RefAccount) -> None:
         """Replace what is on file about an account."""
-        accounts = self.state.accounts.rows
-        link = int(accounts[account]["registrations"])
-        while link:
-            entry = self.state.registrations[link - 1]
-            link = int(entry["next"])
-            entry["kind"] = 0
-        for on_file in event.registrations:
-            instrument, until = on_file.instrument, on_file.valid_until_ns
-            link = self._append_registration(
-                hash_bytes(instrument.encode(), 0, self.config.key)[0] if instrument else 0,
-                (on_file.valid_from_ns, TIME_MAX_NS if until is None else until),
-                c.REGISTRATIONS[on_file.registration],
-                link,
+        row = self.state.accounts.rows[account]
+        listed = [
+            (
+                self._instrument_1(one.instrument),
+                one.valid_from_ns,
+                TIME_MAX_NS if one.valid_until_ns is None else one.valid_until_ns,
+                c.REGISTRATIONS[one.registration],
             )
-        accounts[account]["registrations"] = link
+            for one in event.registrations
+        ]
+        row["registrations"] = self.state.registrations.replace(int(row["registrations"]), listed)
 
-    def _append_registration(
-        self, instrument_1: int, valid: tuple[int, int], kind: int, link: int
-    ) -> int:
-        if len(self._free_registrations()) == 0:
-            self._grow_registrations()
-        index = int(self._free_registrations()[0])
-        self.state.registrations[index] = (instrument_1, *valid, link, kind, 0)
-        return index + 1
-
-    def _free_registrations(self) -> NDArray[np.int64]:
-        return np.flatnonzero(self.state.registrations["kind"] == 0)[:1]
-
-    def _grow_registrations(self) -> None:
-        grown = np.zeros(max(_REGISTRATIONS_MIN, 2 * len(self.state.registrations)), REGISTRATION)
-        grown[: len(self.state.registrations)] = self.state.registrations
-        self.state.registrations = grown
+    def _instrument_1(self, instrument: str | None) -> int:
+        """Return the instrument's hash as rows carry it; 0 stands for every instrument."""
+        return hash_bytes(instrument.encode(), 0, self.config.key)[0] if instrument else 0
 
     def _detect(self, columns: EventColumns, steps: NDArray[np.void], output: StageOutput) -> None:
         found = []
@@ -282,32 +273,27 @@ class AccountStage:
         output = StageOutput()
         narrator = Narrator(self, None)
         for index, detector in enumerate(self.detectors):
-            subject = self.subjects[index]
-            if len(self._buffer.records) < len(subject.rows):
-                self._buffer = FindingBuffer.of(len(subject.rows))
-            detector.close(subject, watermark_ns, self._buffer)
-            for record in self._buffer.take():
-                narrator.tell(detector, record, output)
+            is_full = True
+            while is_full:
+                detector.close(self.subjects[index], watermark_ns, self._buffer)
+                found = self._buffer.take()
+                is_full = len(found) == len(self._buffer.records)
+                for record in found:
+                    narrator.tell(detector, record, output)
         return output
 
     def totals(self) -> dict[str, int]:
         """Return the counts since the beginning, and how many accounts there are."""
         counts = dict(zip(TOTAL_NAMES, (int(n) for n in self.state.totals), strict=True))
-        return counts | {"accounts": len(self.state.accounts)}
+        forced = int(self.state.seen_meta[SEEN_FORCED])
+        return counts | {"forced_rotations": forced, "accounts": len(self.state.accounts)}
 
     def dump(self) -> dict[str, Any]:
         """Copy the whole state, for a snapshot."""
         return {
             "state": self.state.dump(),
             "rules": [d.rule.id for d in self.detectors],
-            "subjects": [
-                (
-                    s.rows[: self._table(d).used].tobytes(),
-                    s.pool.nodes.tobytes(),
-                    s.pool.counters.tolist(),
-                )
-                for d, s in zip(self.detectors, self.subjects, strict=True)
-            ],
+            "subjects": [subject.dump() for subject in self.subjects],
             "instrument_names": list(self.instrument_names),
             "account_names": dict(self.account_names),
         }
@@ -317,15 +303,10 @@ class AccountStage:
         if dumped["rules"] != [d.rule.id for d in self.detectors]:
             raise ValueError("the snapshot was made with other rules than the ones configured now")
         self.state = AccountState.load(dumped["state"])
-        for detector, subject, parts in zip(
-            self.detectors, self.subjects, dumped["subjects"], strict=True
-        ):
-            rows, nodes, counters = parts
-            held = np.frombuffer(rows, detector.state_dtype)
-            subject.rows = np.zeros(len(self._table(detector).rows), detector.state_dtype)
-            subject.rows[: len(held)] = held
-            subject.pool.nodes = np.frombuffer(nodes, c.NODE).copy()
-            subject.pool.counters = np.array(counters, np.int64)
+        self.subjects = [
+            SubjectState.load(detector.state_dtype, parts)
+            for detector, parts in zip(self.detectors, dumped["subjects"], strict=True)
+        ]
         self.instrument_names = list(dumped["instrument_names"])
         # Calendars are numbered in the order in which this process meets them.
         for row, (_, venue) in enumerate(self.instrument_names):
@@ -337,10 +318,7 @@ def _matches(instrument: str | None, patterns: Sequence[str]) -> bool:
     return instrument is not None and any(fnmatchcase(instrument, p) for p in patterns)
 
 
-def _segments(rows: NDArray[np.void]) -> list[int]:
-    """Return where each segment ends: after every run of rows that Python must look at."""
-    is_office = np.isin(rows["kind"], _OFFICE_KINDS[:2]) | (
-        (rows["kind"] == _OFFICE_KINDS[2]) & (rows["notice_1"] != 0)
-    )
-    ends = np.flatnonzero(is_office[:-1] & ~is_office[1:]) + 1
-    return [*ends.tolist(), len(rows)]
+def _segments(is_file: NDArray[np.bool_]) -> list[int]:
+    """Return where each segment ends: after every run of rows that change what is on file."""
+    ends = np.flatnonzero(is_file[:-1] & ~is_file[1:]) + 1
+    return [*ends.tolist(), len(is_file)]

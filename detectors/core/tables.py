@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from schemas.jit import Int, inlined, kernel
 
 USED: Final = 0  # rows ever handed out
 FREE: Final = 1  # index + 1 of the first free row; 0 for none
@@ -18,20 +19,20 @@ LIVE: Final = 2  # rows in use
 CAPACITY_MIN: Final = 64
 
 
-@njit(cache=True, nogil=True)
-def find(heads: Any, rows: Any, key_1: int, key_2: int) -> int:
+@inlined
+def find(heads: Any, rows: Any, key_1: Int, key_2: Int) -> Any:
     """Return the index of the row with this key, or -1."""
-    index = heads[key_1 & np.uint64(len(heads) - 1)]
+    index = np.int64(heads[key_1 & np.uint64(len(heads) - 1)])
     while index >= 0:
         row = rows[index]
         if row["key_1"] == key_1 and row["key_2"] == key_2:
             return index
-        index = row["next"]
-    return -1
+        index = np.int64(row["next"])
+    return np.int64(-1)
 
 
-@njit(cache=True, nogil=True)
-def insert(heads: Any, rows: Any, counters: Any, key_1: int, key_2: int) -> int:
+@kernel
+def insert(heads: Any, rows: Any, counters: Any, key_1: Int, key_2: Int) -> Any:
     """Give a key that is not in the table a row, and return its index.
 
     The row's own fields are whatever its last user left: the caller sets them all.
@@ -51,8 +52,8 @@ def insert(heads: Any, rows: Any, counters: Any, key_1: int, key_2: int) -> int:
     return index
 
 
-@njit(cache=True, nogil=True)
-def remove(heads: Any, rows: Any, counters: Any, index: int) -> None:
+@kernel
+def remove(heads: Any, rows: Any, counters: Any, index: Int) -> None:
     """Take a row out; its index may be handed out again."""
     slot = rows[index]["key_1"] & np.uint64(len(heads) - 1)
     after = rows[index]["next"]
@@ -70,7 +71,7 @@ def remove(heads: Any, rows: Any, counters: Any, index: int) -> None:
     counters[LIVE] -= 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def rehash(heads: Any, rows: Any, live_indices: Any) -> None:
     """Chain the given rows into fresh heads, first row last so that order stays as it was."""
     for index in live_indices:
@@ -79,8 +80,8 @@ def rehash(heads: Any, rows: Any, live_indices: Any) -> None:
         heads[slot] = index
 
 
-@njit(cache=True, nogil=True)
-def mix(left: int, right: int) -> int:
+@inlined
+def mix(left: Int, right: Int) -> Any:
     """Mix two 64-bit hashes into one (the finaliser of SplitMix64, Steele et al. 2014)."""
     x = np.uint64(left) ^ (np.uint64(right) * np.uint64(0x9E3779B97F4A7C15))
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -124,16 +125,19 @@ class Table:
         """Rows ever handed out; every live index is below it."""
         return int(self.counters[USED])
 
-    def reserve(self, extra: int) -> bool:
-        """Make room for ``extra`` inserts; say whether the rows moved to a larger array."""
-        need = self.used + max(0, extra - (self.used - len(self)))
-        if need <= len(self.rows):
-            return False
-        capacity = 1 << (need - 1).bit_length()
-        rows = np.zeros(capacity, self.rows.dtype)
+    def lacks(self, extra: int) -> bool:
+        """Say whether ``extra`` inserts would need a larger array."""
+        free = self.used - len(self)
+        return self.used + max(0, extra - free) > len(self.rows)
+
+    def reserve(self, extra: int) -> None:
+        """Make room for ``extra`` inserts."""
+        if not self.lacks(extra):
+            return
+        capacity = 1 << (len(self) + extra - 1).bit_length()
+        rows = np.zeros(max(capacity, 2 * len(self.rows)), self.rows.dtype)
         rows[: self.used] = self.rows[: self.used]
         self._rebuild(rows)
-        return True
 
     def _rebuild(self, rows: NDArray[np.void]) -> None:
         live = self.live_indices(rows)

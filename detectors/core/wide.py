@@ -4,10 +4,11 @@ A wide number is (high: int64, low: uint64), two's complement, in units of 10^-1
 whether a round trip was won, so it must never be rounded.
 """
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
-from numba import njit
+
+from schemas.jit import Int, inlined, kernel
 
 _LOW_32: Final = np.uint64(0xFFFFFFFF)
 _SHIFT_32: Final = np.uint64(32)
@@ -16,8 +17,8 @@ _INT64_MAX: Final = np.int64(2**63 - 1)
 _E8: Final = np.uint64(100_000_000)
 
 
-@njit(cache=True, nogil=True)
-def multiply(left: int, right: int) -> tuple[int, int]:
+@inlined
+def multiply(left: Int, right: Int) -> Any:
     """Return ``left * right`` for 0 <= left, right < 2^63, exactly."""
     a, b = np.uint64(left), np.uint64(right)
     a_low, a_high = a & _LOW_32, a >> _SHIFT_32
@@ -29,31 +30,41 @@ def multiply(left: int, right: int) -> tuple[int, int]:
     return np.int64(high), (cross << _SHIFT_32) | (low & _LOW_32)
 
 
-@njit(cache=True, nogil=True)
-def add(high: int, low: int, other_high: int, other_low: int) -> tuple[int, int]:
+@inlined
+def add(high: Int, low: Int, other_high: Int, other_low: Int) -> Any:
     """Return the sum of two wide numbers."""
     total = np.uint64(low) + np.uint64(other_low)
     carry = np.int64(1) if total < np.uint64(low) else np.int64(0)
     return np.int64(high) + np.int64(other_high) + carry, total
 
 
-@njit(cache=True, nogil=True)
-def subtract(high: int, low: int, other_high: int, other_low: int) -> tuple[int, int]:
+@inlined
+def subtract(high: Int, low: Int, other_high: Int, other_low: Int) -> Any:
     """Return the difference of two wide numbers."""
     borrow = np.int64(1) if np.uint64(low) < np.uint64(other_low) else np.int64(0)
     return np.int64(high) - np.int64(other_high) - borrow, np.uint64(low) - np.uint64(other_low)
 
 
-@njit(cache=True, nogil=True)
-def sign(high: int, low: int) -> int:
+@inlined
+def sign(high: Int, low: Int) -> Any:
     """Return -1, 0 or 1."""
     if high < 0:
         return -1
     return 1 if high > 0 or low > np.uint64(0) else 0
 
 
-@njit(cache=True, nogil=True)
-def to_e8(high: int, low: int) -> int:
+@inlined
+def add_held(left: Int, right: Int) -> Any:
+    """Return the sum of two int64, held at the ends of int64 instead of wrapping around."""
+    if right > 0 and left > _INT64_MAX - right:
+        return _INT64_MAX
+    if right < 0 and left < -_INT64_MAX - right:
+        return -_INT64_MAX
+    return np.int64(left + right)
+
+
+@kernel
+def to_e8(high: Int, low: Int) -> Any:
     """Return the number in units of 10^-8, cut towards zero, held at the ends of int64."""
     negative = high < 0
     if negative:

@@ -1,56 +1,85 @@
-"""Words that several detectors' explanations share."""
+"""Words and evidence that several detectors' explanations share."""
 
 from typing import Any, Final
 
 import numpy as np
 
-from detectors.core.contract import HEDGE, MARKET_MAKER, REGISTRATIONS, RuleSpec
+from detectors.core.contract import (
+    CONFIRMED,
+    HEDGE,
+    MARKET_MAKER,
+    PROVISIONAL,
+    RECEDED,
+    REGISTRATIONS,
+    WITHDRAWN,
+    RuleSpec,
+)
 
 _NAMES: Final = {MARKET_MAKER: "market making", HEDGE: "hedging"}
+_STANDING: Final = {
+    PROVISIONAL: " Provisional until its trading day is over.",
+    CONFIRMED: " Confirmed at the end of its trading day.",
+    WITHDRAWN: " Withdrawn at the end of its trading day: by then the rule was no longer broken.",
+    RECEDED: " By now the rule is no longer broken.",
+}
 
 
-def exemptions(finding: np.void, rule: RuleSpec) -> dict[str, Any]:
-    """List the exemptions the rule knows, and for each whether it was on file or only claimed."""
+def shared_evidence(finding: np.void, rule: RuleSpec) -> dict[str, Any]:
+    """Return the exemptions considered, and the cancels that nobody gave a reason for.
+
+    For each exemption: whether the rule honours it, whether it was on file, and whether the
+    sender claimed it.
+    """
     return {
-        name: {
-            "honoured_by_rule": name in rule.exempt,
-            "registered": bool(int(finding["registered"]) & bit),
-            "claimed": bool(int(finding["claimed"]) & bit),
-        }
-        for name, bit in REGISTRATIONS.items()
+        "exemptions": {
+            name: {
+                "honoured_by_rule": name in rule.exempt,
+                "registered": bool(int(finding["registered"]) & bit),
+                "claimed": bool(int(finding["claimed"]) & bit),
+            }
+            for name, bit in REGISTRATIONS.items()
+        },
+        "cancels_of_unknown_reason_today": int(finding["unknown_reasons"]),
     }
 
 
-def missing_registration(finding: np.void, rule: RuleSpec) -> str:
-    """Say which registration would have exempted the account, and whether it was claimed."""
+def standing(finding: np.void, rule: RuleSpec) -> str:
+    """Say how the finding stands, which registration is missing, and whether it was claimed."""
+    text = _STANDING.get(int(finding["phase"]), "")
     if not rule.exempt:
-        return ""
-    claimed = [
-        _NAMES[bit]
-        for name, bit in REGISTRATIONS.items()
-        if name in rule.exempt and int(finding["claimed"]) & bit
-    ]
+        return text
     on_file = " or ".join(_NAMES[REGISTRATIONS[name]] for name in rule.exempt)
-    text = f" No registration for {on_file} is on file for it on this day"
+    text += f" No registration for {on_file} is on file for it on this day"
+    claimed = [
+        _NAMES[REGISTRATIONS[name]]
+        for name in rule.exempt
+        if int(finding["claimed"]) & REGISTRATIONS[name]
+    ]
     if claimed:
         return f"{text}; the sender claims {' and '.join(claimed)}, unverified."
     return f"{text}."
 
 
 def seconds(ns: int) -> str:
-    """Spell a duration in ns as seconds without needless zeros."""
+    """Spell a duration in ns as seconds without needless zeros.
+
+    Examples
+    --------
+    >>> seconds(1_500_000_000), seconds(10_000_000_000)
+    ('1.5 s', '10 s')
+    """
     return f"{ns / 1e9:.9f}".rstrip("0").rstrip(".") + " s"
 
 
-def count_of(number: int, noun: str) -> str:
+def count_of(number: int, noun: str, plural: str = "") -> str:
     """Spell a count with its noun.
 
     Examples
     --------
-    >>> count_of(1, "cancel"), count_of(1200, "cancel")
-    ('1 cancel', '1,200 cancels')
+    >>> count_of(1, "cancel"), count_of(1200, "cancel"), count_of(2, "it", "them")
+    ('1 cancel', '1,200 cancels', '2 them')
     """
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def at_most(quantity: str, limit: int, observed: int, *, within: str) -> dict[str, Any]:

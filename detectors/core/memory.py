@@ -1,0 +1,169 @@
+"""What a rule remembers in one shard: a row for each subject it has looked at, no others.
+
+``slots`` has one number for each row of the account (or contract) table: index + 1 of the
+subject's row of state, or 0. Only Python grows arrays, before a batch, so no kernel runs out.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.core.contract import FINDING, Findings
+from schemas.jit import Int, inlined, kernel
+
+# ``counters``: rows handed out; subjects whose day awaits its verdict.
+ROWS, UNJUDGED = range(2)
+# ``node_counters``: nodes ever handed out; index + 1 of the first free one.
+NODES, FREE_NODE = range(2)
+CAPACITY_MIN: Final = 64
+
+NODE: Final = np.dtype([("time_ns", "<i8"), ("next", "<i4"), ("padding", "u1", (4,))])
+
+
+class Memory(NamedTuple):
+    """A ``SubjectState`` as kernels take it."""
+
+    slots: NDArray[np.int32]
+    rows: NDArray[np.void]
+    counters: NDArray[np.int64]
+    nodes: NDArray[np.void]
+    node_counters: NDArray[np.int64]
+
+
+@inlined
+def admit(step: Any, selection: Any, memory: Any) -> Any:
+    """Return the state row of the step's subject; -1 where the rule does not look at the step."""
+    index = step["account"] if selection.by_account == 1 else step["contract"]
+    if index < 0 or step["rules"] & selection.rule_bit == 0:
+        return np.int64(-1)
+    if step["what"] & selection.wanted == 0 or step["registered"] & selection.exempt != 0:
+        return np.int64(-1)
+    held = np.int64(memory.slots[index])
+    if held > 0:
+        return held - 1
+    row = memory.counters[ROWS]
+    memory.counters[ROWS] = row + 1
+    memory.slots[index] = row + 1
+    memory.rows[row]["subject"] = index
+    return row
+
+
+@kernel
+def take_node(memory: Any) -> Any:
+    """Return the index of a node nobody uses."""
+    if memory.node_counters[FREE_NODE] > 0:
+        index = memory.node_counters[FREE_NODE] - 1
+        memory.node_counters[FREE_NODE] = memory.nodes[index]["next"]
+        return index
+    index = memory.node_counters[NODES]
+    memory.node_counters[NODES] = index + 1
+    return index
+
+
+@kernel
+def give_node(memory: Any, index: Int) -> None:
+    """Take a node back."""
+    memory.nodes[index]["next"] = memory.node_counters[FREE_NODE]
+    memory.node_counters[FREE_NODE] = index + 1
+
+
+def _grown(array: NDArray[Any], used: int, need: int) -> NDArray[Any]:
+    """Return the array with room for ``need``, at least doubled, its first ``used`` kept."""
+    if need <= len(array):
+        return array
+    grown = np.zeros(1 << (need - 1).bit_length(), array.dtype)
+    grown[:used] = array[:used]
+    return grown
+
+
+@dataclass(slots=True)
+class SubjectState:
+    """A rule's memory in one shard; see the module's words."""
+
+    slots: NDArray[np.int32]
+    rows: NDArray[np.void]
+    counters: NDArray[np.int64]
+    nodes: NDArray[np.void]
+    node_counters: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, dtype: np.dtype[np.void]) -> "SubjectState":
+        """Make a state without subjects."""
+        return cls(
+            np.zeros(CAPACITY_MIN, np.int32),
+            np.zeros(CAPACITY_MIN, dtype),
+            np.zeros(2, np.int64),
+            np.zeros(0, NODE),
+            np.zeros(2, np.int64),
+        )
+
+    def __len__(self) -> int:
+        """Count the subjects."""
+        return int(self.counters[ROWS])
+
+    @property
+    def unjudged(self) -> int:
+        """Subjects whose day awaits its verdict."""
+        return int(self.counters[UNJUDGED])
+
+    @property
+    def nodes_held(self) -> int:
+        """Nodes in use: those handed out and not given back."""
+        free, index = 0, int(self.node_counters[FREE_NODE])
+        while index:
+            free, index = free + 1, int(self.nodes["next"][index - 1])
+        return int(self.node_counters[NODES]) - free
+
+    def reserve(self, subjects: int, steps: int, *, uses_pool: bool) -> None:
+        """Have a slot for every subject, and rows and nodes for ``steps`` steps."""
+        self.slots = _grown(self.slots, len(self.slots), subjects)
+        self.rows = _grown(self.rows, len(self), len(self) + steps)
+        if uses_pool:
+            used = int(self.node_counters[NODES])
+            self.nodes = _grown(self.nodes, used, used + steps)
+
+    def memory(self) -> Memory:
+        """Bundle the arrays for a kernel."""
+        return Memory(self.slots, self.rows, self.counters, self.nodes, self.node_counters)
+
+    def dump(self) -> dict[str, Any]:
+        """Copy what has been used, for a snapshot."""
+        return {
+            "slots": self.slots.tobytes(),
+            "rows": self.rows[: len(self)].tobytes(),
+            "counters": self.counters.tolist(),
+            "nodes": self.nodes[: int(self.node_counters[NODES])].tobytes(),
+            "node_counters": self.node_counters.tolist(),
+        }
+
+    @classmethod
+    def load(cls, dtype: np.dtype[np.void], dumped: dict[str, Any]) -> "SubjectState":
+        """Rebuild from a dump."""
+        return cls(
+            np.frombuffer(dumped["slots"], np.int32).copy(),
+            np.frombuffer(dumped["rows"], dtype).copy(),
+            np.array(dumped["counters"], np.int64),
+            np.frombuffer(dumped["nodes"], NODE).copy(),
+            np.array(dumped["node_counters"], np.int64),
+        )
+
+
+@dataclass(slots=True)
+class FindingBuffer:
+    """Caller-owned room for findings; ``count`` of them are written."""
+
+    records: Findings
+    count: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, capacity: int) -> "FindingBuffer":
+        """Make room for ``capacity`` findings."""
+        return cls(np.zeros(capacity, FINDING), np.zeros(1, np.int64))
+
+    def take(self) -> Findings:
+        """Return a copy of what was written and start again."""
+        count = int(self.count[0])
+        self.count[0] = 0
+        return self.records[:count].copy()
