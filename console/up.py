@@ -1,0 +1,144 @@
+"""``tapewatch up``: the monitor on a stream, with a live view."""
+
+import shlex
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from console import assembly, exits, options, screen
+from console.commands import single, takes
+from console.live import live_view
+from console.notices import answer
+from console.summary import show_run
+from console.watch import Watcher
+from flows.plan import InputSpec, Plan
+from flows.replay import Outcome, run
+from flows.store import NoticeRow
+from flows.writer import Progress
+from schemas.events import SECOND_NS
+
+INPUT: Final = "sim://?seed=7&events=400000&speed=60"
+DEMO_INPUT: Final = "sim://?seed=7&events=200000&minutes=30&speed=90&damage=12"
+DEMO_NOTE: Final = (
+    "demo: 30 market minutes of each of four venues from seed 7, 90 times as fast as life; 12 "
+    "damaged lines are mixed in, and one notice gets its answer"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked(options.Configured):
+    """The options."""
+
+    demo: Annotated[
+        bool, typer.Option("--demo", help="Show what it does, in one to two minutes, and end.")
+    ] = False
+    url: Annotated[
+        str | None,
+        typer.Option("--input", metavar="URL", help=f"What to watch; else {INPUT}"),
+    ] = None
+    format_name: options.Format = "auto"
+
+
+@takes(Asked)
+def up(asked: Asked) -> None:
+    """Run the monitor on a stream, with a live view, until Ctrl-C or the stream's end.
+
+    Ctrl-C and SIGTERM finish what was read, save the state and exit 0; the same command goes on
+    from there. Where standard output is no terminal, each alert is one line instead.
+
+    Examples
+    --------
+    $ tapewatch up --demo
+    $ tapewatch up --input 'sim://?seed=7&events=100000&minutes=30&speed=60' --data live
+    """
+    data = asked.data
+    if asked.demo and data is None:
+        data = Path(tempfile.mkdtemp(prefix="tapewatch-demo-"), "data")
+    config = assembly.read_config(data, asked.flags, asked.config_file)
+    url = asked.url or (DEMO_INPUT if asked.demo else INPUT)
+    plan = assembly.make_plan(config, [InputSpec(name=url, format=asked.format_name)])
+    watcher = Watcher(plan.data, _answers_one(plan.data) if asked.demo else _answers_none)
+    note = DEMO_NOTE if asked.demo else f"{url}  Ctrl-C stops; the same command goes on"
+    outcome = _watch(plan, watcher, note, asked)
+    _tell_end(plan, outcome, watcher, is_demo=asked.demo)
+
+
+def _watch(plan: Plan, watcher: Watcher, note: str, asked: Asked) -> Outcome:
+    how = assembly.run_options(asked.flags, asked.config_file, "bytewax", 1)
+    watcher.start()
+    try:
+        if screen.is_terminal(sys.stdout):
+            with live_view(screen.out(), watcher, note):
+                return run(plan, how, watcher.update)
+        screen.say(f"{note}; data folder {plan.data}")
+        return run(plan, how, _telling(watcher))
+    finally:
+        watcher.stop()
+
+
+def _telling(watcher: Watcher) -> Callable[[Progress], None]:
+    """Return what writes one line an alert while it takes progress."""
+
+    def tell(progress: Progress) -> None:
+        watcher.update(progress)
+        for row in progress.newest:
+            when = screen.time_text(row.event_time_ns)
+            sys.stdout.write(
+                f"{when}  {row.severity}  {row.detector}  {row.account_id}  {row.why}\n"
+            )
+        sys.stdout.flush()
+
+    return tell
+
+
+def _answers_none(_rows: list[NoticeRow]) -> None:
+    """Leave notices to those whom they concern."""
+
+
+def _answers_one(data: Path) -> Callable[[list[NoticeRow]], None]:
+    """Return what answers the first notice there is, as its customer would."""
+    answered: list[str] = []
+
+    def look(rows: list[NoticeRow]) -> None:
+        waiting = [row for row in rows if row.state == "sent"]
+        if waiting and not answered:
+            answer(data, waiting[-1])
+            answered.append(waiting[-1].notice_id)
+
+    return look
+
+
+def _tell_end(plan: Plan, outcome: Outcome, watcher: Watcher, *, is_demo: bool) -> None:
+    console = screen.out()
+    is_sound = True
+    if outcome.summary.get("ledger"):
+        is_sound = show_run(console, outcome.summary, plan.data, is_new=not outcome.was_complete)
+    if watcher.first_alert_ns is not None:
+        console.print(f"first alert after {watcher.first_alert_ns / SECOND_NS:.1f} s")
+    if not outcome.is_complete:
+        console.print("Stopped; everything so far is kept. The same command goes on from here.")
+    if is_demo:
+        _say_what_next(plan.data)
+    if not is_sound:
+        raise typer.Exit(exits.INTEGRITY)
+
+
+def _say_what_next(data: Path) -> None:
+    folder = shlex.quote(str(data))
+    screen.out().print(
+        f"\n[bold]Try next[/bold]\n"
+        f"  tapewatch alerts list --data {folder}\n"
+        f"  tapewatch notices list --data {folder}\n"
+        f"  tapewatch deadletters list --data {folder}\n"
+        f"  tapewatch audit verify --data {folder}\n"
+        f"  tapewatch check YOUR-FILE          (would we take it?)",
+        soft_wrap=True,
+    )
+
+
+app = single(up)
