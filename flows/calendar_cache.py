@@ -6,7 +6,6 @@ cannot be written is done without.
 
 import json
 import os
-import sys
 import zipfile
 from collections.abc import Callable
 from importlib.metadata import version
@@ -40,19 +39,6 @@ class DayTable(NamedTuple):
     numbers: NDArray[np.int32]
     known_until_ns: int
     zone: str
-
-
-def cache_folder() -> Path | None:
-    """Return the user's cache folder for us; None where there is no home."""
-    given = os.environ.get("XDG_CACHE_HOME", "")
-    if given:
-        return Path(given) / "tapewatch"
-    try:
-        home = Path.home()
-    except RuntimeError:
-        return None
-    caches = home / "Library" / "Caches" if sys.platform == "darwin" else home / ".cache"
-    return caches / "tapewatch"
 
 
 class CalendarCache:

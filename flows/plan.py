@@ -15,7 +15,6 @@ from detectors.core.registry import build_detectors, detector_names, detector_ty
 from detectors.core.stage import AccountStage, StageConfig
 from flows import adapters, clock
 from flows.acts import ActMaker
-from flows.calendar_cache import cache_folder
 from flows.calendars import TradingDays
 from flows.config import Config
 from flows.control import ControlLog
@@ -31,6 +30,7 @@ from flows.writer import WriterOutputs, WriterStep
 from ledger.tokens import Pepper
 from ledger.writer import LedgerWriter
 from schemas import settings
+from schemas.caches import cache_folder
 from schemas.columns import HashKey
 from schemas.hashing import murmur2_bytes
 from schemas.ids import digest_parts

@@ -13,6 +13,10 @@ from typing import Any, Final, TypeAlias, TypeVar, cast
 import numpy as np
 from numba import njit
 
+from schemas.caches import keep_kernels
+
+keep_kernels()  # before anything is decorated
+
 # A whole number as kernels hand it on: Python's own at the edge, numpy's inside.
 Int: TypeAlias = int | np.integer[Any]
 
