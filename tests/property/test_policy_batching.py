@@ -1,0 +1,213 @@
+"""The same rows lead to the same acts, however blocks and shards cut them."""
+
+from dataclasses import dataclass, field
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec import json as msgspec_json
+from msgspec import structs
+from policy_parts import (
+    OTHER,
+    WIN_RATE,
+    alert_of,
+    answer,
+    at,
+    contents,
+    control,
+    day_of,
+    finding,
+    make_policy,
+    notice_of,
+)
+
+from detectors.core.stage import OfficeEvent
+from flows.acts import Act
+from flows.control import ControlRecord
+from flows.policy import Policy, PolicyState
+from flows.steps import END_OF_TIME_NS, ShardMessage
+from schemas.alerts import Finding
+from schemas.events import SECOND_NS
+
+LATENESS_NS = 5 * SECOND_NS
+ACCOUNTS = ("account-A", "account-B", "account-C")
+ACTIONS = ("opening", "growth", "receded", "provisional", "other", "answer", "none")
+
+
+@dataclass
+class Row:
+    seconds: float
+    account_id: str
+    action: str
+    number: int
+
+
+@dataclass
+class Stage:
+    """What the account stage does to days: judge a provisional one once it is over."""
+
+    closed_until_ns: int = -(2**62)
+    provisional: dict[str, Finding] = field(default_factory=dict)
+    openings: dict[str, str] = field(default_factory=dict)  # account -> last notice's id
+
+    def take(self, row: Row) -> list[Finding | OfficeEvent]:
+        found: list[Finding | OfficeEvent] = []
+        held = self.provisional.get(row.account_id)
+        if held is not None and held.day_end_ns <= at(row.seconds):
+            found.append(self.judge(row.account_id))
+        given = {"account_id": row.account_id, "trigger": ("broker-1", str(row.number))}
+        if row.action in {"opening", "growth", "receded"}:
+            found.append(finding(row.action, row.seconds, **given))
+            if row.action != "receded":
+                self.openings[row.account_id] = notice_of(alert_of(found[-1]))
+        elif row.action == "other":
+            found.append(finding("opening", row.seconds, rule_id=OTHER, **given))
+        elif row.action == "provisional" and row.account_id not in self.provisional:
+            rule_id = "pack.provisional"
+            one = finding("provisional", row.seconds, rule_id=rule_id, detector="other", **given)
+            self.provisional[row.account_id] = one
+            found.append(one)
+        elif row.action == "answer" and row.account_id in self.openings:
+            found.append(answer(self.openings[row.account_id], row.seconds, row.account_id))
+        return found
+
+    def judge(self, account_id: str) -> Finding:
+        held = self.provisional.pop(account_id)
+        return structs.replace(
+            held,
+            phase="confirmed",
+            event_time_ns=held.day_end_ns,
+            trigger=("trading_day", held.trading_day),
+        )
+
+    def close(self, watermark_ns: int) -> list[Finding]:
+        """Look once a minute only, as the account step does."""
+        if watermark_ns < self.closed_until_ns + 60 * SECOND_NS:
+            return []
+        self.closed_until_ns = watermark_ns
+        over = [a for a, held in self.provisional.items() if held.day_end_ns <= watermark_ns]
+        return [self.judge(account_id) for account_id in over]
+
+
+def messages_of(rows: list[Row], cuts: set[int], shards: int) -> list[ShardMessage]:
+    """Turn rows into messages as lanes and account steps would, blocks ending at ``cuts``."""
+    stages = [Stage() for _ in range(shards)]
+    messages, numbers = [], [0] * shards
+    high_ns = last_ns = -(2**62)
+    block: list[list[Finding | OfficeEvent]] = [[] for _ in range(shards)]
+    for index, row in enumerate(rows, 1):
+        time_ns = at(row.seconds)
+        high_ns = max(high_ns, min(last_ns, time_ns))
+        last_ns = time_ns
+        shard = ord(row.account_id[-1]) % shards
+        if time_ns >= high_ns - LATENESS_NS:
+            block[shard] += stages[shard].take(row)
+        is_last = index == len(rows)
+        if index in cuts or is_last:
+            for s, stage in enumerate(stages):
+                watermark_ns = high_ns - LATENESS_NS
+                block[s] += stage.close(END_OF_TIME_NS if is_last else watermark_ns)
+                messages.append(_message(s, numbers[s], block[s], watermark_ns, stage, is_last))
+                numbers[s] += 1
+            block = [[] for _ in range(shards)]
+    return messages
+
+
+def _message(
+    shard: int,
+    number: int,
+    found: list[Finding | OfficeEvent],
+    watermark_ns: int,
+    stage: Stage,
+    is_last: bool,
+) -> ShardMessage:
+    findings: list[Finding] = []
+    office: list[OfficeEvent] = []
+    for one in found:
+        if isinstance(one, Finding):
+            findings.append(one)
+        else:
+            office.append(structs.replace(one, findings_before=len(findings)))
+    return ShardMessage(
+        shard=shard,
+        number=number,
+        watermark_ns=watermark_ns,
+        closed_until_ns=stage.closed_until_ns,
+        findings=findings,
+        office=office,
+        is_last=is_last,
+    )
+
+
+def acts_of(messages: list[ShardMessage], records: list[ControlRecord], shards: int) -> list[Act]:
+    policy = make_policy(shards=shards)
+    policy.notices.learn(records)
+    return [act for one in messages for act in policy.take(one)]
+
+
+@st.composite
+def rows_of_days(draw: st.DrawFn) -> list[Row]:
+    """Give rows over some days, mostly ascending, with jumps near and beyond ends and expiries."""
+    steps = st.sampled_from((0.0, 0.5, -3.0, 2.0, 50.0, 90.0, 1_800.0, 3_599.0, 40_000.0))
+    seconds, rows = 0.0, []
+    for _ in range(draw(st.integers(1, 25))):
+        seconds = max(0.0, seconds + draw(steps))
+        account_id, action = draw(st.sampled_from(ACCOUNTS)), draw(st.sampled_from(ACTIONS))
+        rows.append(Row(seconds, account_id, action, len(rows)))
+    return rows
+
+
+def records_for(times: list[float]) -> list[ControlRecord]:
+    """Set and release holds in turn."""
+    return [
+        control("hold", seconds, index + 1, account_id=ACCOUNTS[0], is_set=index % 2 == 0)
+        for index, seconds in enumerate(times)
+    ]
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    rows_of_days(),
+    st.sets(st.integers(1, 25)),
+    st.lists(st.floats(0, 90_000).map(round).map(float), max_size=3),
+    st.sampled_from((1, 2, 3)),
+)
+def test_blocks_and_shards_change_no_act(
+    rows: list[Row], cuts: set[int], holds: list[float], shards: int
+) -> None:
+    records = records_for(holds)
+    whole = acts_of(messages_of(rows, set(), 1), records, 1)
+    cut = acts_of(messages_of(rows, cuts, shards), records, shards)
+    assert contents(cut) == contents(whole)
+
+
+@settings(max_examples=100, deadline=None)
+@given(rows_of_days(), st.sets(st.integers(1, 25)), st.integers(0, 25))
+def test_a_policy_resumed_from_its_snapshot_goes_on_as_before(
+    rows: list[Row], cuts: set[int], crash_after: int
+) -> None:
+    messages = messages_of(rows, cuts, 1)
+    unbroken = acts_of(messages, [], 1)
+    first: Policy = make_policy()
+    acts = [act for one in messages[:crash_after] for act in first.take(one)]
+    kept = msgspec_json.decode(msgspec_json.encode(first.state), type=PolicyState)
+    second = make_policy(kept)
+    acts += [act for one in messages[crash_after:] for act in second.take(one)]
+    assert contents(acts) == contents(unbroken)
+
+
+@settings(max_examples=100, deadline=None)
+@given(rows_of_days(), st.sets(st.integers(1, 25)))
+def test_entry_ids_are_unique_and_updates_count_up(rows: list[Row], cuts: set[int]) -> None:
+    acts = acts_of(messages_of(rows, cuts, 1), [], 1)
+    eids = [act.draft.eid for act in acts]
+    assert len(set(eids)) == len(eids)
+    counts: dict[str, int] = {}
+    for row in (row for act in acts for row in act.batch.alerts):
+        assert row.update_count == counts.get(row.alert_id, -1) + 1
+        counts[row.alert_id] = row.update_count
+
+
+def test_days_of_the_model_end_where_they_say() -> None:
+    assert WIN_RATE != OTHER
+    assert day_of(at(0))[0] == "2026-03-02"
+    assert day_of(day_of(at(0))[1])[0] == "2026-03-03"
