@@ -7,6 +7,7 @@ kept in a cache, as the library takes a second or more to import.
 """
 
 import warnings
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +27,7 @@ ALWAYS_OPEN: Final = "24/7"
 _FIRST_DAY: Final = "2000-01-01"
 _LAST_DAY: Final = "2035-12-31"  # holidays are computed until then, or until they are not known
 _LAST_WEEKDAY: Final = "2100-01-10"  # no event is later than 2099
+_ERROR_SHOWN: Final = 80  # characters
 _FAR_NS: Final = 2**62
 _JANUARY: Final = datetime(2026, 1, 15)  # noqa: DTZ001 - the zone is what is asked about
 
@@ -46,7 +48,7 @@ _ALIASES: Final = {
 
 
 class CalendarError(ValueError):
-    """A calendar that is not known."""
+    """A calendar that is not known, or that the library cannot make."""
 
 
 class TradingDays:
@@ -69,13 +71,14 @@ class TradingDays:
     Raises
     ------
     CalendarError
-        If the default is not known.
+        If the default is not known or cannot be made.
     """
 
     def __init__(self, default: str = ALWAYS_OPEN, cache: Path | None = None) -> None:
         self._indices: dict[str, int] = {}
         self._tables: dict[_Alias, int] = {}
         self._known_until: dict[str, int] = {}  # calendar -> end of the last day known, ns
+        self._broken: list[str] = []
         self.starts: NDArray[np.int64] = np.zeros((0, 1), np.int64)
         self.numbers: NDArray[np.int32] = np.zeros((0, 1), np.int32)
         self._default = default
@@ -109,17 +112,25 @@ class TradingDays:
 
     def notes(self, until_ns: int) -> list[str]:
         """Return what people should know about days up to ``until_ns``, event time."""
-        return [
+        guessed = [
             f"The calendar {name} knows holidays until {_date(known_ns)}; after that every weekday "
             "counts as a trading day. A newer exchange_calendars may know more."
             for name, known_ns in sorted(self._known_until.items())
             if until_ns >= known_ns
         ]
+        return [*guessed, *self._broken]
 
     def _load(self, venue: str) -> int:
         alias = _ALIASES.get(venue, _Alias(venue))
         if venue not in _ALIASES and (not _looks_like_mic(venue) or venue not in self._known):
             alias = _Alias(self._default)
+        try:
+            return self._index_of(alias)
+        except CalendarError as error:
+            self._broken.append(f"{error} Its days are taken from {self._default}.")
+            return self._index_of(_Alias(self._default))
+
+    def _index_of(self, alias: _Alias) -> int:
         if alias.calendar == ALWAYS_OPEN:
             return 0
         if alias not in self._tables:
@@ -164,11 +175,24 @@ def _calendar(name: str) -> Any:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its own dependencies' deprecations
-        any_years = exchange_calendars.get_calendar(name)
-        first, last = any_years.bound_min(), any_years.bound_max()
-        start = pd.Timestamp(_FIRST_DAY) if first is None else max(pd.Timestamp(_FIRST_DAY), first)
-        end = pd.Timestamp(_LAST_DAY) if last is None else min(pd.Timestamp(_LAST_DAY), last)
-        return exchange_calendars.get_calendar(name, start=start, end=end)
+        try:
+            any_years = exchange_calendars.get_calendar(name)
+            start, end = pd.Timestamp(_FIRST_DAY), pd.Timestamp(_LAST_DAY)
+            start = max(start, _bound(any_years.bound_min) or start)
+            end = min(end, _bound(any_years.bound_max) or end)
+            return exchange_calendars.get_calendar(name, start=start, end=end)
+        except ValueError as error:  # some calendars contradict themselves
+            text = str(error)[:_ERROR_SHOWN]
+            raise CalendarError(
+                f"exchange_calendars cannot make the calendar {name} ({text})."
+            ) from error
+
+
+def _bound(ask: Callable[[], Any]) -> Any:
+    try:
+        return ask()
+    except NotImplementedError:  # some calendars do not say
+        return None
 
 
 def _days(name: str, early_ns: int) -> DayTable:
