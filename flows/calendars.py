@@ -7,7 +7,6 @@ kept in a cache, as the library takes a second or more to import.
 """
 
 import warnings
-from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -178,21 +177,15 @@ def _calendar(name: str) -> Any:
         try:
             any_years = exchange_calendars.get_calendar(name)
             start, end = pd.Timestamp(_FIRST_DAY), pd.Timestamp(_LAST_DAY)
-            start = max(start, _bound(any_years.bound_min) or start)
-            end = min(end, _bound(any_years.bound_max) or end)
+            start = max(start, any_years.bound_min() or start)
+            end = min(end, any_years.bound_max() or end)
             return exchange_calendars.get_calendar(name, start=start, end=end)
-        except ValueError as error:  # some calendars contradict themselves
+        except (ValueError, NotImplementedError) as error:
+            # Some calendars contradict themselves, or this version of pandas.
             text = str(error)[:_ERROR_SHOWN]
             raise CalendarError(
                 f"exchange_calendars cannot make the calendar {name} ({text})."
             ) from error
-
-
-def _bound(ask: Callable[[], Any]) -> Any:
-    try:
-        return ask()
-    except NotImplementedError:  # some calendars do not say
-        return None
 
 
 def _days(name: str, early_ns: int) -> DayTable:
