@@ -221,9 +221,7 @@ def _show_table(rows: list[AlertRow], total: int) -> None:
 
 def alert_table(rows: list[AlertRow]) -> Any:
     """Return alerts as a dense table, for a wide screen."""
-    table = screen.table(*COLUMNS, "why")
-    for column in table.columns[:-1]:
-        column.no_wrap = True
+    table = screen.table(*COLUMNS, "why", wrap=("why",))
     for row in rows:
         table.add_row(*alert_cells(row), screen.plain(row.why))
     return table

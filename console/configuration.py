@@ -49,7 +49,9 @@ def config_show(asked: Asked) -> None:
             {name: {"value": _plain(value), "origin": origin} for name, value, origin in rows}
         )
         return
-    table = screen.table("setting", "value", *(["from"] if asked.origin else []))
+    table = screen.table(
+        "setting", "value", *(["from"] if asked.origin else []), wrap=("value", "from")
+    )
     for name, value, origin in rows:
         is_from_pack = origin.startswith("rule pack")
         shown = "(each rule's own)" if is_from_pack else msgspec.json.encode(value).decode()

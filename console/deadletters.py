@@ -96,7 +96,9 @@ def _show_groups(store: StoreReader) -> None:
     if not groups:
         console.print("No refused lines: every line was taken.")
         return
-    table = screen.table("reason", "lines", "first at", "first: why", right=("lines",))
+    table = screen.table(
+        "reason", "lines", "first at", "why", right=("lines",), wrap=("first at", "why")
+    )
     for one in groups:
         first = one.first
         place = "" if first is None else f"{first.lane}:{first.line_number + 1}"
@@ -110,7 +112,7 @@ def _show_groups(store: StoreReader) -> None:
 
 def _show_lines(rows: list[DeadLetterRow]) -> None:
     console = screen.out()
-    table = screen.table("id", "at", "why")
+    table = screen.table("id", "at", "why", wrap=("at", "why"))
     for row in rows:
         place = f"{row.lane}:{row.line_number + 1}"
         table.add_row(row.id[:8], screen.plain(place), screen.plain(row.sentence))

@@ -12,7 +12,7 @@ import typer
 from console import exits, options, screen
 from console.assembly import read_config
 from console.commands import Command, group, takes
-from console.pack_lint import lint_packs
+from console.pack_lint import lint_packs, parameter_words
 from console.progress import CountProgress
 from console.rule_trial import Trial, try_rules
 from detectors.core.contract import RuleSpec
@@ -85,18 +85,14 @@ def detectors_list(asked: ListAsked) -> None:
     if asked.as_json:
         screen.put_json_lines(_as_object(rule) for rule in rules)
         return
-    table = screen.table("rule", "detector", "figures", "confidence", "honours", "pack")
+    table = screen.table("rule", "detector", "figures", wrap=("figures",))
     for rule in rules:
         figures = _figures(rule.pack, rule.id)
-        levels = sorted({figure.confidence for figure in figures.values()})
-        table.add_row(
-            rule.id,
-            rule.detector,
-            screen.plain(", ".join(f"{k}={v}" for k, v in rule.parameters.items())),
-            ", ".join(levels),
-            ", ".join(rule.exempt) or "none",
-            rule.pack,
-        )
+        lines = [
+            f"{name} = {value}" + (f" ({figures[name].confidence})" if name in figures else "")
+            for name, value in rule.parameters.items()
+        ]
+        table.add_row(rule.id, rule.detector, screen.plain("\n".join(lines)))
     console = screen.out()
     console.print(table)
     console.print(
@@ -146,7 +142,14 @@ def detectors_show(asked: ShowAsked) -> None:
 def _show(name: str, config: Config, rules: list[RuleSpec]) -> None:
     console = screen.out()
     console.print(f"[bold]{name}[/bold]  {screen.plain(_about(name))}\n")
-    table = screen.table("parameter", "default", "set to", "from", "what it is")
+    table = screen.table(
+        "parameter",
+        "default",
+        "set to",
+        "from",
+        "what it is",
+        wrap=("default", "set to", "from", "what it is"),
+    )
     for parameter, default, value, origin, about in _parameters(name, config):
         shown = "" if value is None else str(value)
         cells = (parameter, str(default), shown, origin, about)
@@ -178,7 +181,7 @@ def _about(name: str) -> str:
 def _parameters(name: str, config: Config) -> Iterator[tuple[str, Any, Any, str, str]]:
     """Yield name, default, value set by hand or None, its origin, and what it is."""
     kind = detector_type(name).params_type
-    words = _parameter_words(inspect.getdoc(kind) or "")
+    words = parameter_words(kind)
     overrides = config.detector_overrides(name)
     for field in msgspec.structs.fields(kind):
         origin = config.origin(f"detectors.{name}.{field.name}")
@@ -189,20 +192,6 @@ def _parameters(name: str, config: Config) -> Iterator[tuple[str, Any, Any, str,
             "each rule's pack" if origin.startswith("rule pack") else origin,
             words.get(field.name, ""),
         )
-
-
-def _parameter_words(document: str) -> dict[str, str]:
-    """Return what a numpydoc Attributes section says of each name; names may share a text."""
-    _, _, section = document.partition("----------\n")
-    words: dict[str, str] = {}
-    names: list[str] = []
-    for line in section.splitlines():
-        if line.startswith("    "):
-            for name in names:
-                words[name] = f"{words.get(name, '')} {line.strip()}".strip()
-        elif line.strip():
-            names = [name.strip() for name in line.split(",")]
-    return words
 
 
 @app.command("lint", cls=Command)
@@ -266,15 +255,16 @@ def detectors_test(asked: TestAsked) -> None:
 
 
 def _show_trials(trials: list[Trial]) -> None:
-    table = screen.table("", "behaviour", "strength", "registered", "must alert", "did alert")
+    table = screen.table("", "behaviour", "strength", "registered", "alerts", wrap=("alerts",))
     for trial in trials:
+        alerted = ", ".join(trial.alerted) or "none"
+        must = "" if trial.is_as_expected else f"; must be {', '.join(trial.expected) or 'none'}"
         table.add_row(
             "[green]✔[/green]" if trial.is_as_expected else "[red]✘[/red]",
             trial.behaviour,
             f"{trial.strength:g} ×" if trial.strength else "",
             trial.variant,
-            ", ".join(trial.expected) or "no",
-            ", ".join(trial.alerted) or "no",
+            alerted + must,
         )
     console = screen.out()
     console.print(table)

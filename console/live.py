@@ -8,13 +8,14 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from console.screen import plain, severity, table, time_text
+from console.screen import plain, severity, time_text
 from console.summary import number_text
 from console.watch import Watcher
 
 DRAWN_A_SECOND: Final = 4
 _STATE_STYLE: Final = {"running": "green", "quiet": "yellow", "stopped": "bold"}
-_NOTICES_SHOWN: Final = 4
+_NOTICES_SHOWN: Final = 5
+_NEAR_SHOWN: Final = 4
 
 
 def live_view(console: Console, watcher: Watcher, note: str) -> Live:
@@ -42,7 +43,17 @@ def render(watcher: Watcher, note: str) -> RenderableType:
         _counts("refused lines by reason", sight.summary.get("rejected", {})),
         _notices(watcher),
     )
-    return Group(_head(watcher), _recent(watcher), boxes, _near(watcher), Text(note, style="dim"))
+    gap = Text("")
+    parts = (_head(watcher), gap, _recent(watcher), gap, boxes, gap, _near(watcher), gap)
+    return Group(*parts, Text(note, style="dim"))
+
+
+def _box(*columns: str, right: tuple[str, ...] = ()) -> Table:
+    """Make a table that takes no line more than its rows and head: a screen has few."""
+    made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column in columns:
+        made.add_column(column, justify="right" if column in right else "left", no_wrap=True)
+    return made
 
 
 def _head(watcher: Watcher) -> Text:
@@ -59,9 +70,8 @@ def _head(watcher: Watcher) -> Text:
 
 
 def _recent(watcher: Watcher) -> Table:
-    rows = table("newest alerts (UTC)", "severity", "detector", "account", "why")
-    rows.columns[-1].no_wrap = True
-    rows.columns[-1].overflow = "ellipsis"
+    rows = _box("newest alerts (UTC)", "severity", "detector", "account", "why")
+    rows.expand, rows.columns[-1].ratio = True, 1
     for row in watcher.sight.alerts:
         rows.add_row(
             time_text(row.event_time_ns, is_short=True),
@@ -76,7 +86,7 @@ def _recent(watcher: Watcher) -> Table:
 
 
 def _counts(title: str, counts: Mapping[str, Any]) -> Table:
-    rows = table(title, "", right=("",))
+    rows = _box(title, "", right=("",))
     for name, count in counts.items():
         rows.add_row(plain(name), f"{count:,}")
     if not counts:
@@ -86,7 +96,7 @@ def _counts(title: str, counts: Mapping[str, Any]) -> Table:
 
 def _notices(watcher: Watcher) -> Table:
     notices = watcher.sight.notices
-    rows = table(f"verification notices ({len(notices)})", "")
+    rows = _box(f"verification notices ({len(notices)})", "")
     for row in notices[:_NOTICES_SHOWN]:
         rows.add_row(plain(row.account_id), row.state)
     if not notices:
@@ -95,8 +105,8 @@ def _notices(watcher: Watcher) -> Table:
 
 
 def _near(watcher: Watcher) -> Table:
-    rows = table("closest to a figure", "account", "value", "figure", right=("value", "figure"))
-    for one in watcher.sight.near:
+    rows = _box("closest to a figure", "account", "value", "figure", right=("value", "figure"))
+    for one in watcher.sight.near[:_NEAR_SHOWN]:
         rows.add_row(
             one.rule_id, plain(one.subject), number_text(one.value), number_text(one.figure)
         )

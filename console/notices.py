@@ -63,12 +63,11 @@ def notices_list(asked: ListAsked) -> None:
     if not rows:
         console.print("No notices: no simulated account won too often, or all had an open case.")
         return
-    table = screen.table("id", "account", "rule", "sent (UTC)", "state", "expires (UTC)", "outcome")
+    table = screen.table("id", "account", "sent (UTC)", "state", "expires (UTC)", "outcome")
     for row in rows:
         table.add_row(
             row.notice_id[:8],
             screen.plain(row.account_id),
-            row.rule_id,
             screen.time_text(row.sent_ns, is_short=True),
             row.state,
             screen.time_text(row.expires_ns, is_short=True),

@@ -1,5 +1,7 @@
 """What can be wrong with a rule pack, found without running it."""
 
+import inspect
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any, Final
@@ -11,6 +13,7 @@ from detectors.core.packs import Figure, Pack, PackRule, load_pack, load_rules
 from detectors.core.registry import build_detector, detector_names
 
 MIC_SIZE: Final = 4
+_BOUNDS: Final = re.compile(r"in \[([0-9.]+), ([0-9.]+)\]")
 
 
 def lint_packs(packs: Sequence[str], overrides: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -76,6 +79,36 @@ def _lint_parameters(
         return
     for bit, rule in enumerate(rules):
         try:
-            build_detector(rule, bit)
+            detector = build_detector(rule, bit)
         except ValueError as error:
             yield f"{error}."
+        else:
+            for problem in _lint_values(detector.params):
+                yield f"rule {rule.id}: {problem}"
+
+
+def _lint_values(params: msgspec.Struct) -> Iterator[str]:
+    """Hold every number against what the parameter's own words say of it."""
+    words = parameter_words(type(params))
+    for name, value in msgspec.structs.asdict(params).items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            continue
+        bounds = _BOUNDS.search(words.get(name, ""))
+        low, high = map(float, bounds.groups()) if bounds else (0.0, float("inf"))
+        if not low <= value <= high:
+            most = f"from {low:g} to {high:g}" if bounds else "0 or more"
+            yield f"{name} is {value}; it must be {most}."
+
+
+def parameter_words(kind: type[msgspec.Struct]) -> dict[str, str]:
+    """Return what the docstring of a ``Params`` says of each; names may share a text."""
+    _, _, section = (inspect.getdoc(kind) or "").partition("----------\n")
+    words: dict[str, str] = {}
+    names: list[str] = []
+    for line in section.replace("``", "").splitlines():
+        if line.startswith("    "):
+            for name in names:
+                words[name] = f"{words.get(name, '')} {line.strip()}".strip()
+        elif line.strip():
+            names = [name.strip() for name in line.split(",")]
+    return words

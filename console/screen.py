@@ -1,9 +1,11 @@
 """What all commands write with: data to standard output, words to standard error."""
 
 import csv
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final, TextIO
 
 import msgspec
@@ -38,6 +40,12 @@ def err() -> Console:
 def is_terminal(stream: TextIO) -> bool:
     """Say whether somebody is looking."""
     return stream.isatty()
+
+
+def own_name() -> str:
+    """Return how to call us from here: by name, where the shell would find it."""
+    called = Path(sys.argv[0])
+    return "tapewatch" if shutil.which("tapewatch") or called.suffix == ".py" else str(called)
 
 
 def say(sentence: str) -> None:
@@ -91,11 +99,16 @@ def harmless(value: Any) -> str:
     return text
 
 
-def table(*columns: str, right: Sequence[str] = (), title: str | None = None) -> Table:
-    """Make a table with these columns; those in ``right`` hold numbers."""
-    made = Table(box=SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
+def table(*columns: str, right: Sequence[str] = (), wrap: Sequence[str] = ()) -> Table:
+    """Make a table; columns in ``right`` hold numbers, those in ``wrap`` sentences."""
+    made = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for column in columns:
-        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        made.add_column(
+            column,
+            justify="right" if column in right else "left",
+            overflow="fold",
+            no_wrap=column not in wrap,
+        )
     return made
 
 

@@ -11,7 +11,7 @@ from flows.store import HeadroomRow, StoreReader
 from ledger.verify import AuditError, verify_data
 
 NEAREST: Final = 6
-NEAREST_OF_RULE: Final = 2
+NEAREST_OF_RULE: Final = 1
 _LOOKED_AT: Final = 500
 
 

@@ -129,16 +129,18 @@ def _tell_end(plan: Plan, outcome: Outcome, watcher: Watcher, *, is_demo: bool) 
 
 
 def _say_what_next(data: Path) -> None:
-    folder = shlex.quote(str(data))
-    screen.out().print(
-        f"\n[bold]Try next[/bold]\n"
-        f"  tapewatch alerts list --data {folder}\n"
-        f"  tapewatch notices list --data {folder}\n"
-        f"  tapewatch deadletters list --data {folder}\n"
-        f"  tapewatch audit verify --data {folder}\n"
-        f"  tapewatch check YOUR-FILE          (would we take it?)",
-        soft_wrap=True,
-    )
+    folder = f"--data {shlex.quote(str(data))}"
+    own = screen.own_name()
+    console = screen.out()
+    console.print("\n[bold]Try next[/bold]")
+    for words in (
+        f"alerts list {folder}",
+        f"notices list {folder}",
+        f"deadletters list {folder}",
+        f"audit verify {folder}",
+        "check YOUR-FILE    (would we take it?)",
+    ):
+        console.print(f"  {own} {words}", soft_wrap=True)
 
 
 app = single(up)
