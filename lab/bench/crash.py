@@ -1,0 +1,269 @@
+"""Kill runs again and again, let them finish, and hold what they leave against an unbroken run.
+
+A chain is one data folder: the same command is started, killed, started again … and at last left to
+finish. Half of the kills fall at random times, the others at named points (``flows.crash``); starts
+change between one process and two, and sometimes the second process is the one killed.
+"""
+
+import random
+import select
+import shutil
+import subprocess
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from msgspec import Struct
+
+from flows import clock
+from flows.crash import POINTS, VARIABLE
+from flows.datafolder import Paths
+from flows.manifest import read_manifest
+from lab.bench import inputs, machine, processes
+from lab.bench.content import Content, Difference, compare, read_content
+
+SEED: Final = 11
+EVENTS: Final = 60_000
+ACCOUNTS: Final = 10_000
+KILLS: Final = 200
+KILLS_QUICK: Final = 20
+# Small blocks and epochs, so that a short run has many moments; more alerts than a quiet day has.
+SETTINGS: Final = (
+    "epoch_seconds=0.1",
+    "intake.block_bytes=262144",
+    "detectors.order_to_trade.ratio_max=3",
+    "detectors.win_rate.min_units=2",
+    "detectors.win_rate.threshold=0.5",
+)
+RANDOM: Final = "random"
+_CHAIN_KILLS: Final = 5
+_EARLY_SHARE: Final = 0.15  # of random kills: before the first block, while the run is starting
+_EARLY_SECONDS: Final = 2.0
+_WORK_SHARE: Final = 0.4  # of an unbroken run's time at work: a chain's starts share it
+_POLL_SECONDS: Final = 0.005
+_WAIT_SECONDS: Final = 120.0
+_WORKER_SHARE: Final = 0.3
+_NANOSECONDS: Final = 1e9
+# How often a run of a few epochs passes each point; a kill falls at a random one of the passings.
+_PASSINGS: Final = {"snapshot.account": 60, "between": 30, "ledger.mid_apply": 2}
+_PASSINGS_USUAL: Final = 8
+
+
+class Kill(Struct, frozen=True, kw_only=True):
+    """One start that is to be killed: at a named point's ``count``-th passing, or by time."""
+
+    point: str
+    count: int
+    is_early: bool
+    delay_seconds: float
+    processes: int
+    hits_worker: bool
+
+
+@dataclass(slots=True)
+class Tally:
+    """What happened."""
+
+    kills: Counter[str] = field(default_factory=Counter)
+    by_processes: Counter[str] = field(default_factory=Counter)
+    of_worker: int = 0
+    before_completion: int = 0
+    chains: int = 0
+    missed: int = 0
+    lost: Counter[str] = field(default_factory=Counter)
+    doubled: Counter[str] = field(default_factory=Counter)
+    changed: Counter[str] = field(default_factory=Counter)
+    examples: list[str] = field(default_factory=list)
+
+    def add(self, difference: Difference) -> None:
+        """Count a chain's end."""
+        self.chains += 1
+        self.lost += difference.lost
+        self.doubled += difference.doubled
+        self.changed += difference.changed
+        self.examples += difference.examples
+
+    @property
+    def count(self) -> int:
+        """All kills."""
+        return self.kills.total()
+
+
+def run(*, quick: bool, say: Callable[[str], None]) -> dict[str, Any]:
+    """Run the bench; see ``lab.bench.run``."""
+    kills = KILLS_QUICK if quick else KILLS
+    with tempfile.TemporaryDirectory(prefix="tapewatch-crash-") as folder:
+        tally, expected = kill_runs(Path(folder), kills, SEED, say)
+    return {
+        "machine": machine.describe(),
+        "commit": machine.commit(),
+        "seed": SEED,
+        "figures": {
+            "kills": tally.count,
+            "kills_by_point": dict(sorted(tally.kills.items())),
+            "kills_by_processes": dict(sorted(tally.by_processes.items())),
+            "kills_of_worker_1": tally.of_worker,
+            "kills_before_completion": tally.before_completion,
+            "starts_that_ended_before_their_kill": tally.missed,
+            "runs_compared": tally.chains,
+            "compared": {part: len(rows) for part, rows in expected.parts.items()},
+            "lost": tally.lost.total(),
+            "doubled": tally.doubled.total(),
+            "changed": tally.changed.total(),
+            "examples": tally.examples[:10],
+        },
+        "ratios": {"before_completion": round(tally.before_completion / max(1, tally.count), 3)},
+    }
+
+
+def kill_runs(
+    folder: Path, kills: int, seed: int, say: Callable[[str], None]
+) -> tuple[Tally, Content]:
+    """Kill ``kills`` starts and compare every chain's end; also return the unbroken run's."""
+    rng = random.Random(seed)  # noqa: S311 - a seeded plan, no secret
+    bench = _Bench(folder, rng)
+    say(f"An unbroken run of {EVENTS:,} events, to compare with.")
+    expected = bench.unbroken()
+    tally = Tally()
+    wanted = _wanted(kills, rng)
+    while wanted:
+        bench.chain(wanted, expected, tally)
+        say(
+            f"{tally.count} of {kills} kills, {tally.chains} runs compared: lost "
+            f"{tally.lost.total()}, doubled {tally.doubled.total()}, changed "
+            f"{tally.changed.total()}."
+        )
+    return tally, expected
+
+
+def _wanted(kills: int, rng: random.Random) -> list[str]:
+    """Return the points to die at, half of them random times, in random order."""
+    named = [POINTS[index % len(POINTS)] for index in range(kills // 2)]
+    wanted = [*named, *[RANDOM] * (kills - len(named))]
+    rng.shuffle(wanted)
+    return wanted
+
+
+class _Bench:
+    """The input and the commands of one bench."""
+
+    def __init__(self, folder: Path, rng: random.Random) -> None:
+        self._folder = folder
+        self._rng = rng
+        self._input = folder / "day.ndjson"
+        self._chains = 0
+        self._work_seconds = 0.0
+        lines = inputs.market_lines(EVENTS, SEED, ACCOUNTS)
+        inputs.write_lines(self._input, inputs.roughen(lines, SEED))
+
+    def unbroken(self) -> Content:
+        """Run to the end, noting how long the work itself takes."""
+        data = self._folder / "unbroken"
+        process = processes.start(self._command(data, 1))
+        _wait_for_work(process, data, [])
+        began_ns = clock.monotonic_ns()
+        assert processes.finish(process)["complete"]
+        self._work_seconds = (clock.monotonic_ns() - began_ns) / _NANOSECONDS
+        content = read_content(data)
+        assert not content.faults, content.faults
+        return content
+
+    def _finish(self, data: Path) -> None:
+        summary = processes.finish(processes.start(self._command(data, self._rng.choice((1, 2)))))
+        assert summary["complete"], summary
+
+    def _command(self, data: Path, count: int) -> list[str]:
+        return processes.replay_command([self._input], data, count, SETTINGS)
+
+    def chain(self, wanted: list[str], expected: Content, tally: Tally) -> None:
+        """Kill starts on one data folder, finish, compare; take what was done off ``wanted``."""
+        data = self._folder / f"chain-{self._chains}"
+        self._chains += 1
+        self._share_pepper(data)
+        for _ in range(min(_CHAIN_KILLS, len(wanted))):
+            kill = self._plan(wanted[0], is_first_try=tally.missed == 0)
+            if not self._start_and_kill(data, kill, tally):
+                tally.missed += 1
+                wanted.append(wanted.pop(0))
+                break
+            wanted.pop(0)
+        self._finish(data)
+        tally.add(compare(expected, read_content(data)))
+        shutil.rmtree(data)
+
+    def _share_pepper(self, data: Path) -> None:
+        """Give a folder the unbroken run's pepper, so that tokens in the ledger can be compared."""
+        keys = Paths(data).keys
+        keys.mkdir(mode=0o700, parents=True)
+        shutil.copy2(Paths(self._folder / "unbroken").keys / "pepper", keys / "pepper")
+        Paths(data).lock.touch()  # which says that the folder is ours
+
+    def _plan(self, point: str, *, is_first_try: bool) -> Kill:
+        rng = self._rng
+        passings = _PASSINGS.get(point, _PASSINGS_USUAL)
+        is_early = point == RANDOM and rng.random() < _EARLY_SHARE
+        count = rng.randint(1, passings if is_first_try else max(1, passings // 2))
+        how_many = rng.choice((1, 2))
+        return Kill(
+            point=point,
+            count=count,
+            is_early=is_early,
+            delay_seconds=rng.uniform(
+                0, _EARLY_SECONDS if is_early else _WORK_SHARE * self._work_seconds
+            ),
+            processes=how_many,
+            hits_worker=how_many > 1 and rng.random() < _WORKER_SHARE,
+        )
+
+    def _start_and_kill(self, data: Path, kill: Kill, tally: Tally) -> bool:
+        """Start the run and kill it; say whether it was killed rather than ended by itself."""
+        more = {} if kill.point == RANDOM else {VARIABLE: f"{kill.point}:{kill.count}"}
+        before = _traces(data)
+        process = processes.start(self._command(data, kill.processes), more)
+        hit_worker = kill.point == RANDOM and _kill_in_time(process, data, kill, before)
+        process.communicate()
+        if process.returncode == 0:
+            return False
+        tally.kills[kill.point] += 1
+        tally.by_processes[str(kill.processes)] += 1
+        tally.of_worker += hit_worker
+        tally.before_completion += not _is_complete(data)
+        return True
+
+
+def _kill_in_time(
+    process: "subprocess.Popen[bytes]", data: Path, kill: Kill, before: list[int]
+) -> bool:
+    """Kill a start by the clock; say whether it was its worker that was hit."""
+    if not kill.is_early:
+        _wait_for_work(process, data, before)
+    _pause(kill.delay_seconds)
+    workers = processes.children_of(process.pid) if kill.hits_worker else []
+    if process.poll() is None:
+        processes.kill(workers[0] if workers else process.pid)
+    return bool(workers)
+
+
+def _wait_for_work(process: "subprocess.Popen[bytes]", data: Path, before: list[int]) -> None:
+    until = clock.monotonic_ns() + int(_WAIT_SECONDS * _NANOSECONDS)
+    while process.poll() is None and _traces(data) == before:
+        assert clock.monotonic_ns() < until, "a run did nothing for two minutes"
+        _pause(_POLL_SECONDS)
+
+
+def _pause(seconds: float) -> None:
+    select.select([], [], [], seconds)
+
+
+def _traces(data: Path) -> list[int]:
+    """Return what changes as soon as a run writes alerts or counts."""
+    wal = data / "store.sqlite3-wal"
+    return [wal.stat().st_mtime_ns] if wal.is_file() else []
+
+
+def _is_complete(data: Path) -> bool:
+    manifest = read_manifest(data)
+    return manifest is not None and manifest.completed
