@@ -115,6 +115,11 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def tell_parent() -> None:
+    """Pass a request to stop on to worker 0, for a run stops as a whole or not at all."""
+    os.kill(os.getppid(), signal.SIGTERM)
+
+
 def _end_when_closed(handle: int) -> None:
     # Not through sys.stdin: its lock, held by a waiting thread, would break our own exit.
     while os.read(handle, 1):
