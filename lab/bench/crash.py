@@ -163,7 +163,7 @@ class _Bench:
         """Run to the end, noting how long the work itself takes."""
         data = self._folder / "unbroken"
         process = processes.start(self._command(data, 1))
-        _wait_for_work(process, data, [])
+        wait_for_work(process, data, [])
         began_ns = clock.monotonic_ns()
         assert processes.finish(process)["complete"]
         self._work_seconds = (clock.monotonic_ns() - began_ns) / _NANOSECONDS
@@ -239,7 +239,7 @@ def _kill_in_time(
 ) -> bool:
     """Kill a start by the clock; say whether it was its worker that was hit."""
     if not kill.is_early:
-        _wait_for_work(process, data, before)
+        wait_for_work(process, data, before)
     _pause(kill.delay_seconds)
     workers = processes.children_of(process.pid) if kill.hits_worker else []
     if process.poll() is None:
@@ -247,7 +247,8 @@ def _kill_in_time(
     return bool(workers)
 
 
-def _wait_for_work(process: "subprocess.Popen[bytes]", data: Path, before: list[int]) -> None:
+def wait_for_work(process: "subprocess.Popen[bytes]", data: Path, before: list[int]) -> None:
+    """Wait until a start has written something, or has ended."""
     until = clock.monotonic_ns() + int(_WAIT_SECONDS * _NANOSECONDS)
     while process.poll() is None and _traces(data) == before:
         assert clock.monotonic_ns() < until, "a run did nothing for two minutes"
