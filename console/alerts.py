@@ -120,9 +120,8 @@ def alerts_list(asked: ListAsked) -> None:
             screen.put_json_lines(as_object(row) for row in islice(rows, asked.limit))
             return
         limit = TABLE_ROWS if asked.limit is None else asked.limit
-        shown = list(islice(store.every_alert(asked.filter()), limit))
-        total = sum(sum(states.values()) for states in store.alert_counts().values())
-    _show_table(shown, total)
+        shown = list(islice(store.every_alert(asked.filter()), limit + 1))
+    _show_table(shown[:limit], has_more=len(shown) > limit)
 
 
 @app.command("show", cls=Command)
@@ -206,7 +205,7 @@ def _cells(rows: Iterator[AlertRow]) -> Iterator[dict[str, Any]]:
         yield msgspec.to_builtins(row)
 
 
-def _show_table(rows: list[AlertRow], total: int) -> None:
+def _show_table(rows: list[AlertRow], *, has_more: bool) -> None:
     console = screen.out()
     if not rows:
         console.print("No alerts here: nothing crossed a figure, or the filters leave none.")
@@ -215,7 +214,7 @@ def _show_table(rows: list[AlertRow], total: int) -> None:
         console.print(alert_table(rows))
     else:
         _show_in_pairs(console, rows)
-    rest = f" of {total:,}; --limit shows more" if total > len(rows) else ""
+    rest = ", and more: --limit N shows them" if has_more else ""
     console.print(f"{len(rows):,} alerts{rest}. One of them whole: tapewatch alerts show ID")
 
 

@@ -12,6 +12,13 @@ from typer.core import TyperCommand, TyperGroup
 _SECTION: Final = re.compile(r"\n*^Examples\n-+\n", re.MULTILINE)
 
 
+_NOTES_ON_TYPES: Final = (
+    (re.compile(r" <[\w\[\]]+>  "), "  "),
+    (re.compile(r"\{([^}]+)\}\.\.\."), r"\1"),
+    (re.compile(r"\[\[([^\]]+)\]\]"), r"[\1]"),
+    (re.compile(r"\{(\w+)\}"), r"\1"),
+    (re.compile(r"  \[required\]"), ""),
+)
 Asked = TypeVar("Asked")
 
 
@@ -52,6 +59,13 @@ class Command(TyperCommand):
         formatter.write_paragraph()
         self.format_usage(ctx, formatter)
         self.format_options(ctx, formatter)
+
+    def get_help(self, ctx: Any) -> str:
+        """Return the help without Typer's notes on types, which every text here says better."""
+        help_text: str = super().get_help(ctx)
+        for pattern, plain in _NOTES_ON_TYPES:
+            help_text = pattern.sub(plain, help_text)
+        return help_text
 
     def get_short_help_str(self, limit: int = 45) -> str:
         """Return the first sentence, whole: help pages have room for it."""

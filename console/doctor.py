@@ -20,6 +20,7 @@ from console.commands import single, takes
 from flows.config import data_folder
 from flows.datafolder import DataFolder, DataFolderBusyError
 from flows.manifest import DataFolderError, read_manifest
+from schemas.caches import cache_folder
 
 GIB: Final = 1024**3
 FREE_BYTES_WANTED: Final = 2 * GIB
@@ -103,10 +104,9 @@ def _packages() -> Verdict:
 
 
 def _kernel_cache() -> Verdict:
-    asked = os.environ.get("NUMBA_CACHE_DIR")
-    folder = Path(asked) if asked else Path(detectors.__file__).parent
-    if not folder.is_dir():
-        folder = folder.parent
+    asked, own = os.environ.get("NUMBA_CACHE_DIR"), cache_folder()
+    folder = Path(asked) if asked else own or Path(detectors.__file__).parent
+    folder = _nearest(folder)
     if os.access(folder, os.W_OK):
         return Verdict("kernel cache", "ok", f"{folder} can be written: kernels compile once")
     return Verdict(
@@ -117,13 +117,18 @@ def _kernel_cache() -> Verdict:
     )
 
 
+def _nearest(folder: Path) -> Path:
+    """Return the folder, or the nearest one above it that is there."""
+    return next(p for p in (folder.absolute(), *folder.absolute().parents) if p.is_dir())
+
+
 def _processors() -> Verdict:
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return Verdict("processors", "ok", f"{count} to use; replay --processes {count} uses them")
 
 
 def _disk(data: Path) -> Verdict:
-    folder = next(p for p in (data.absolute(), *data.absolute().parents) if p.is_dir())
+    folder = _nearest(data)
     free = shutil.disk_usage(folder).free
     told = f"{free / GIB:.1f} GiB free at {folder}"
     if free < FREE_BYTES_WANTED:

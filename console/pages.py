@@ -8,9 +8,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
+from console.reference import cli_page
 from schemas.settings import settings_page
 
 PAGES: Final[Mapping[str, Callable[[], str]]] = {
+    "docs/reference/cli.md": cli_page,
     "docs/reference/settings.md": settings_page,
 }
 

@@ -41,6 +41,8 @@ class SimUrl(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Trading minutes of each venue; 0 for the whole day.
     speed
         Market seconds in one second; 0 for as fast as possible.
+    plants
+        Names of plants with commas between them; empty for everything that fits.
     damage
         How many lines to put in that must be refused.
     """
@@ -50,6 +52,7 @@ class SimUrl(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     accounts: int = 10_000
     minutes: int = 0
     speed: float = 0.0
+    plants: str = ""
     damage: int = 0
 
 
@@ -86,6 +89,7 @@ def blocks(url: str, first: int) -> Iterator[bytes]:
             seed=asked.seed,
             accounts=asked.accounts,
             minutes=asked.minutes or None,
+            plants=tuple(asked.plants.split(",")) if asked.plants else None,
         )
     )
     made = with_damage(market.blocks(_block_rows(asked)), asked.damage)
