@@ -32,7 +32,7 @@ from flows.store.writer import Store
 from ledger.writer import LedgerWriter, Receipt
 from schemas.events import SECOND_NS
 
-HORIZON_STEP_NS: Final = 60 * SECOND_NS  # a write to the control log this often, event time
+HORIZON_STEP_NS: Final = 5 * SECOND_NS  # a write to the control log this often, event time
 SUMMARY_EVERY: Final = 256  # messages; in between a summary is written with other rows only
 
 
