@@ -30,6 +30,8 @@ class BlockTimes:
     ----------
     first_ns, last_ns
         Event times of its first and last row; ``NEVER_NS`` where it has none.
+    second_ns, before_last_ns
+        Those of its second and last but one; ``NEVER_NS`` where it has fewer than two.
     high_ns
         Highest time that two consecutive rows inside it reached, or a heartbeat stated.
     line_count
@@ -43,6 +45,8 @@ class BlockTimes:
     high_ns: int = NEVER_NS
     line_count: int = 0
     ahead: int = 0
+    second_ns: int = NEVER_NS
+    before_last_ns: int = NEVER_NS
 
 
 def stamp(rows: Rows, line_count: int) -> BlockTimes:
@@ -69,6 +73,8 @@ def stamp(rows: Rows, line_count: int) -> BlockTimes:
         high_ns=int(high[-1]),
         line_count=line_count,
         ahead=int(np.count_nonzero(ahead)),
+        second_ns=int(times[1]) if len(times) > 1 else NEVER_NS,
+        before_last_ns=int(times[-2]) if len(times) > 1 else NEVER_NS,
     )
 
 
@@ -79,6 +85,8 @@ class LaneTime:
     high_ns: int = NEVER_NS
     last_ns: int = NEVER_NS
     lines: int = 0
+    before_last_ns: int = NEVER_NS
+    ahead: int = 0
 
     def reached_by(self, block: BlockTimes) -> int:
         """Return the lane's time once the pair across the block's beginning counts."""
@@ -94,9 +102,20 @@ class LaneTime:
     def advance(self, block: BlockTimes) -> None:
         """Move past ``block``."""
         self.high_ns = max(self.reached_by(block), block.high_ns)
+        self.ahead += block.ahead + self._ahead_across(block)
         if block.last_ns != NEVER_NS:
+            is_single = block.before_last_ns == NEVER_NS
+            self.before_last_ns = self.last_ns if is_single else block.before_last_ns
             self.last_ns = block.last_ns
         self.lines += block.line_count
+
+    def _ahead_across(self, block: BlockTimes) -> int:
+        """Count the rows ahead of neighbours of which one stands in the other block."""
+        times = (self.before_last_ns, self.last_ns, block.first_ns, block.second_ns)
+        return sum(
+            NEVER_NS not in (before, after) and middle > max(before, after) + AHEAD_NS
+            for before, middle, after in zip(times, times[1:], times[2:], strict=False)
+        )
 
 
 @dataclass(slots=True)

@@ -277,7 +277,10 @@ class MergedSource:
                 number=number,
                 columns=batch.columns,
                 rejected=[(k, r) for k, lane in enumerate(lanes) for r in lane.take_refused()],
-                times=BlockTimes(high_ns=times.pass_batch(batch)),
+                times=BlockTimes(
+                    high_ns=times.pass_batch(batch),
+                    ahead=sum(lane.take_ahead() for lane in lanes),
+                ),
                 is_absolute=True,
                 is_last=is_last,
                 skipped_fields=_taken_sum(lanes),
@@ -293,6 +296,7 @@ class _MergedLane:
         self._source = source
         self._refused: list[Rejected] = []
         self._skipped: Counter[str] = Counter()
+        self._ahead = 0
         self.row_count = 0
         self.is_read = False
 
@@ -311,7 +315,9 @@ class _MergedLane:
             ]
             self._skipped.update(block.skipped_fields)
             self.row_count += len(rows)
+            before = time.ahead
             time.advance(block.times)
+            self._ahead += time.ahead - before
             yield block.columns
         self.is_read = True
 
@@ -319,6 +325,11 @@ class _MergedLane:
         """Return what was refused since the last call."""
         refused, self._refused = self._refused, []
         return refused
+
+    def take_ahead(self) -> int:
+        """Return how many rows stood ahead of their neighbours since the last call."""
+        ahead, self._ahead = self._ahead, 0
+        return ahead
 
     def take_skipped(self) -> Counter[str]:
         """Return which fields were left out since the last call."""

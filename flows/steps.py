@@ -1,7 +1,7 @@
 """The account step: takes one shard's blocks in order, whatever order they arrive in."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -72,7 +72,6 @@ class AccountStep:
     waiting: dict[int, ShardBlock] = field(default_factory=dict)
     closed_until_ns: int = NEVER_NS
     refused: int = 0
-    ahead: int = 0
     skipped: dict[str, int] = field(default_factory=dict)
     told: set[str] = field(default_factory=set)
 
@@ -102,7 +101,6 @@ class AccountStep:
             _extend(output, self.stage.take(part, carry))
         lost = self._lost(block)
         self.lane_time.advance(block.times)
-        self.ahead += block.times.ahead
         watermark_ns = self.lane_time.high_ns - self.stage.config.lateness_ns
         self._close(END_OF_TIME_NS if block.is_last else watermark_ns, output)
         return ShardMessage(
@@ -147,7 +145,8 @@ class AccountStep:
 
     def totals(self) -> dict[str, int]:
         """Return the shard's counts so far."""
-        own = {"refused": self.refused, "ahead": self.ahead}
+        # Every shard knows the lane's time, so only one of them may count what is the lane's.
+        own = {"refused": self.refused, "ahead": self.lane_time.ahead if self.shard == 0 else 0}
         skipped = {f"skipped.{name}": count for name, count in self.skipped.items()}
         return self.stage.totals() | own | skipped
 
@@ -155,12 +154,11 @@ class AccountStep:
         """Copy everything that must survive a crash."""
         return {
             "stage": pack_tree(self.stage.dump()),
-            "lane_time": (self.lane_time.high_ns, self.lane_time.last_ns, self.lane_time.lines),
+            "lane_time": astuple(self.lane_time),
             "next_number": self.next_number,
             "waiting": dict(self.waiting),
             "closed_until_ns": self.closed_until_ns,
             "refused": self.refused,
-            "ahead": self.ahead,
             "skipped": dict(self.skipped),
             "told": sorted(self.told),
         }
@@ -182,7 +180,6 @@ class AccountStep:
             step.waiting = dict(state["waiting"])
             step.closed_until_ns = state["closed_until_ns"]
             step.refused = state["refused"]
-            step.ahead = state["ahead"]
             step.skipped = dict(state["skipped"])
             step.told = set(state["told"])
         return step
