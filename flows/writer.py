@@ -4,6 +4,7 @@ Policy decides, the ledger commits, then the store and the outbox follow, all by
 the same messages come again and change nothing.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,6 @@ from msgspec import json as msgspec_json
 from flows.acts import Act
 from flows.control import ControlLog
 from flows.lanes import NEVER_NS
-from flows.manifest import write_atomically
 from flows.notices import CONTROL_KINDS
 from flows.policy import Policy
 from flows.steps import LostLine, ShardMessage
@@ -29,6 +29,7 @@ from flows.store.rows import (
     dead_letter_id,
 )
 from flows.store.writer import Store
+from ledger.bundles import sync_folder
 from ledger.writer import LedgerWriter, Receipt
 from schemas.events import SECOND_NS
 
@@ -176,9 +177,7 @@ class WriterStep:
             self._summarise(batch)
         if batch != _NOTHING:
             self.outputs.store.write(batch)
-        for act in acts:
-            if act.outbox is not None:
-                self._hand_out(act.outbox)
+        self._hand_out([act.outbox for act in acts if act.outbox is not None])
 
     def _merge(self, batch: StoreBatch, act: Act, receipt: Receipt) -> None:
         """Add an act's rows, each with the place of the entry it rests on."""
@@ -210,16 +209,20 @@ class WriterStep:
             if notice.state == "rechecked":
                 self.entry_index.pop(notice.notice_id, None)
 
-    def _hand_out(self, notice: NoticeRow) -> None:
-        """Put a notice where the broker's own sender picks it up: one file a notice, by id.
+    def _hand_out(self, notices: Sequence[NoticeRow]) -> None:
+        """Put notices where the broker's own sender picks them up: one file each, by id.
 
         After a crash the same notices come again; a file that is further on already stays.
         """
+        if not notices:
+            return
         self.outputs.outbox.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = self.outputs.outbox / f"{notice.notice_id}.json"
-        held = _held_ordinal(path)
-        if held is None or held < notice.ordinal:
-            write_atomically(path, msgspec_json.encode(_for_sender(notice)) + b"\n")
+        for notice in {notice.notice_id: notice for notice in notices}.values():
+            path = self.outputs.outbox / f"{notice.notice_id}.json"
+            held = _held_ordinal(path)
+            if held is None or held < notice.ordinal:
+                _replace_file(path, msgspec_json.encode(_for_sender(notice)) + b"\n")
+        sync_folder(self.outputs.outbox)
 
     def _dead_letter(self, line: LostLine) -> DeadLetterRow:
         rejected = line.rejected
@@ -349,6 +352,17 @@ def _for_sender(notice: NoticeRow) -> OutboxNotice:
         expires_ns=notice.expires_ns,
         answered_ns=notice.answered_ns,
     )
+
+
+def _replace_file(path: Path, data: bytes) -> None:
+    """Replace a file whole; the caller makes the folder durable."""
+    aside = path.with_name(f".{path.name}.new")
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
 
 
 def _held_ordinal(path: Path) -> int | None:

@@ -108,6 +108,14 @@ def test_a_hold_counts_from_its_own_time_whenever_it_is_learned() -> None:
     assert "notice" in kinds(policy.take(message(OPENING)))
 
 
+def test_a_hold_does_not_reach_back_to_an_earlier_row_that_came_out_of_order() -> None:
+    policy = make_policy()
+    policy.notices.learn([control("hold", 1.5, is_set=True)])
+    later_row = answer("0" * 32, 2)
+    acts = policy.take(message(OPENING, office=[later_row]))
+    assert kinds(acts) == ["hold.set", "alert", "notice"]
+
+
 def test_a_control_record_has_its_effect_once() -> None:
     policy = make_policy()
     records = [control("hold", 0, is_set=True)]
