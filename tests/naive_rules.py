@@ -11,6 +11,8 @@ Conventions
 - The customer's cancels are those with reason ``user``, ``unknown`` or ``kill_switch``.
 - An event is left out of a rule when a registration that the rule honours is on file for its
   account, instrument and moment. The latest ``ref.account`` replaces what was on file.
+- Order-to-trade ratios count the customer's own messages, without cancels by kill functionality
+  (RTS 9, Article 1(a)). By volume nothing is broken before the first transaction.
 - A cancel's quantity is what it says, or else what was left of the order.
 - Ratios are compared in whole numbers: never in floats.
 - A round trip runs from flat to flat in one instrument; it is won when more came in than went out.
@@ -52,6 +54,7 @@ class Fact:
     side: str
     simulated: bool
     customer_cancel: bool
+    kill_switch: bool
     age_ns: int
     registered: set[str]
 
@@ -99,6 +102,7 @@ def read_facts(lines: Iterable[bytes | str]) -> list[Fact]:
                 side=order["side"],
                 simulated=event.get("is_simulated", False),
                 customer_cancel=kind == "order.cancel" and event["reason"] in CUSTOMER,
+                kill_switch=event.get("reason") == "kill_switch",
                 age_ns=event["event_time_ns"] - order["event_time_ns"],
                 registered=registered,
             )
@@ -211,6 +215,8 @@ def order_to_trade(
         ordered = traded = Fraction(0)
         broken = False
         for row in rows:
+            if row.kind == "order.cancel" and (not row.customer_cancel or row.kill_switch):
+                continue
             amount = Fraction(row.quantity) if by_volume else Fraction(1)
             if row.kind == "fill":
                 traded += amount

@@ -1,0 +1,184 @@
+"""What an alert says would have prevented it does prevent it: replayed with changed events.
+
+Cancels are turned into resting orders (the cancel is taken out), actions are taken out, wins are
+turned into losses by moving the price of a closing fill. With one change fewer the alert stands.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import orjson
+import pytest
+
+from detectors.core.registry import build_detectors
+from lab.plants_table import findings_of
+from lab.simulator import Market, SimulatorConfig, plant_names
+from schemas.alerts import Finding
+
+LIGHT = tuple(name for name in plant_names() if name != "order_rate.day")
+SEEDS = (3, 21)
+DETECTORS = build_detectors()
+CUSTOMERS = {"user", "unknown", "kill_switch"}
+ACTIONS = {"order.new", "order.replace", "order.cancel"}
+Event = dict[str, Any]
+
+
+@cache
+def day(seed: int) -> dict[str, tuple[Event, ...]]:
+    """Return the events of each account on which something alerts, of a simulated day."""
+    config = SimulatorConfig(
+        events=45_000, accounts=1_500, seed=seed, plants=LIGHT, strengths=(1.0, 1.2, 3.0)
+    )
+    by_account: dict[str, list[Event]] = defaultdict(list)
+    for line in b"".join(Market(config).blocks()).splitlines():
+        event = orjson.loads(line)
+        by_account[event.get("account_id", "")].append(event)
+    everybody = [event for events in by_account.values() for event in events]
+    everybody.sort(key=lambda event: event["event_time_ns"])
+    alerted = {finding.account_id for finding in raised(everybody)}
+    return {account: tuple(by_account[account]) for account in sorted(alerted)}
+
+
+def raised(events: tuple[Event, ...] | list[Event]) -> list[Finding]:
+    findings = findings_of([b"".join(orjson.dumps(e) + b"\n" for e in events)], DETECTORS)
+    return [f for f in findings if f.phase in {"opening", "provisional"}]
+
+
+def until(events: tuple[Event, ...], finding: Finding) -> list[Event]:
+    ids = [event["event_id"] for event in events]
+    return list(events[: ids.index(finding.trigger[1]) + 1])
+
+
+def fires(events: list[Event], finding: Finding) -> bool:
+    same = (finding.rule.id, finding.subject, finding.trading_day)
+    return any((f.rule.id, f.subject, f.trading_day) == same for f in raised(events))
+
+
+def without_last(events: list[Event], is_meant: Callable[[Event], bool], k: int) -> list[Event]:
+    """Take out the last k events that are meant."""
+    meant = [i for i, event in enumerate(events) if is_meant(event)]
+    gone = set(meant[len(meant) - k :])
+    return [event for i, event in enumerate(events) if i not in gone]
+
+
+def orders_of(events: list[Event]) -> dict[str, Event]:
+    return {e["order_id"]: e for e in events if e["kind"] == "order.new"}
+
+
+def meant_by(finding: Finding, events: list[Event]) -> Callable[[Event], bool]:
+    """Return which events the counterfactual of a counting rule speaks of."""
+    orders = orders_of(events)
+
+    def is_own(event: Event) -> bool:
+        order = orders.get(event.get("order_id", ""))
+        return order is not None and finding.instrument in (None, order["instrument"])
+
+    def is_cancel(event: Event) -> bool:
+        return is_own(event) and event["kind"] == "order.cancel" and event["reason"] in CUSTOMERS
+
+    def is_large(event: Event) -> bool:
+        order = orders.get(event.get("order_id", ""))
+        assert order is not None
+        filled = sum(
+            e["quantity"] for e in events
+            if e["kind"] == "fill" and e["order_id"] == event["order_id"]
+        )  # fmt: skip
+        return event.get("quantity", order["quantity"] - filled) >= 300
+
+    if finding.detector == "order_rate":
+        return lambda e: e["kind"] in ACTIONS and (e["kind"] != "order.cancel" or is_cancel(e))
+    if finding.detector == "large_cancels":
+        return lambda e: is_cancel(e) and is_large(e)
+    return is_cancel
+
+
+def change(finding: Finding, events: list[Event], k: int) -> list[Event]:
+    """Undo k of what the counterfactual speaks of, the last ones first."""
+    if finding.detector == "win_rate":
+        return with_losses(events, k)
+    if finding.detector == "instant_cancels":
+        # Slow cancels first: the figure of the instantaneous ones is another condition.
+        orders = orders_of(events)
+
+        def is_slow(event: Event) -> bool:
+            is_cancel = event["kind"] == "order.cancel" and event["reason"] in CUSTOMERS
+            order = orders.get(event.get("order_id", ""))
+            age_max_ns = 10**9
+            return is_cancel and order is not None and (
+                event["event_time_ns"] - order["event_time_ns"] > age_max_ns
+            )  # fmt: skip
+
+        slow = sum(map(is_slow, events))
+        kept = without_last(events, is_slow, min(k, slow))
+        is_meant = meant_by(finding, events)
+        return without_last(kept, is_meant, max(0, k - slow))
+    return without_last(events, meant_by(finding, events), k)
+
+
+def with_losses(events: list[Event], k: int) -> list[Event]:
+    """Turn the last k won round trips into lost ones: the closing fill gets nothing for it."""
+    changed = list(events)
+    left = k
+    for i in reversed(range(len(changed))):
+        event = changed[i]
+        if left and event["kind"] == "fill" and float(event.get("realized_pnl", 0)) > 0:
+            changed[i] = event | {"price": "0.01", "realized_pnl": "-1"}
+            left -= 1
+    assert left == 0
+    return changed
+
+
+def changes_claimed(finding: Finding) -> int:
+    """Return how many changes the counterfactual says are enough."""
+    claim = finding.counterfactual
+    return int(claim["observed"]) - int(claim["at_most"])
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_would_have_prevented_an_alert_prevents_it(seed: int) -> None:
+    checked: Counter[str] = Counter()
+    for events in day(seed).values():
+        for finding in raised(events):
+            if finding.detector == "order_to_trade":
+                continue  # a message weighs more than one, see below
+            so_far = until(events, finding)
+            k = changes_claimed(finding)
+            assert k >= 1, finding.counterfactual
+            assert not fires(change(finding, so_far, k), finding), finding
+            assert fires(change(finding, so_far, k - 1), finding), finding
+            checked[finding.rule.id] += 1
+    print(dict(checked))  # noqa: T201 - shows how many were looked at
+    assert sum(checked.values()) >= 40
+    assert len(checked) == 6
+
+
+@pytest.mark.parametrize("seed", SEEDS[:2])
+def test_an_order_to_trade_alert_ends_at_the_orders_it_names(seed: int) -> None:
+    """Messages are taken out from the end until their weight is what the alert says."""
+    checked = 0
+    for events in day(seed).values():
+        for finding in raised(events):
+            if finding.detector != "order_to_trade":
+                continue
+            so_far = until(events, finding)
+            by_number = finding.evidence["measure"] == "number"
+            surplus = changes_claimed(finding)
+            orders = orders_of(so_far)
+            kept = list(so_far)
+            taken = 0
+            while taken < surplus:
+                event = kept.pop()
+                if event["kind"] not in ACTIONS:
+                    continue
+                order = orders[event["order_id"]]
+                if order["instrument"] != finding.instrument:
+                    continue
+                assert fires([*kept, event], finding) == (kept == so_far[:-1] or taken < surplus)
+                weight = 2 if event["kind"] == "order.replace" else 1
+                amount = 1 if by_number else event.get("quantity", order["quantity"]) * 10**8
+                taken += weight * amount
+            assert not fires(kept, finding)
+            checked += 1
+    assert checked >= 10

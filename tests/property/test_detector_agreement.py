@@ -1,0 +1,138 @@
+"""The account stage and every rule agree with plain Python, on messy days."""
+
+from fractions import Fraction
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from detector_kit import all_rules, columns_of, feed, no_carry, reborn, stage_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from naive_detectors import (
+    Found,
+    Step,
+    count_day,
+    instant_cancels,
+    naive_steps,
+    order_rate_second,
+    order_to_trade,
+    win_rate,
+)
+from strategies import messy_days
+
+from detectors.core import contract as c
+from schemas.alerts import Finding
+from schemas.events import E8, SECOND_NS
+
+CONFIG = {
+    "lateness_ns": 2 * SECOND_NS,
+    "duplicate_window_ns": 3 * SECOND_NS,
+    "order_age_ns": 30 * SECOND_NS,
+}
+COMPARED = (
+    "what", "day", "time_ns", "quantity_e8", "age_ns", "pnl_e8", "trip_pnl_e8", "order_units",
+    "order_wins", "registered",
+)  # fmt: skip
+CANCEL_DAY = (c.CANCEL, "contract", 5)
+EXPECTED = {
+    "cancel_count.default": lambda s: count_day(s, *CANCEL_DAY),
+    "large_cancels.default": lambda s: count_day(s, c.CANCEL, "contract", 3, 10 * E8),
+    "order_rate.day": lambda s: count_day(s, c.ACTION, "account", 20),
+    "order_rate.second": lambda s: order_rate_second(s, 5),
+    "instant_cancels.default": lambda s: instant_cancels(s, 3, 6, Fraction(1, 2)),
+    "order_to_trade.number": lambda s: order_to_trade(s, Fraction(4), by_number=True),
+    "order_to_trade.volume": lambda s: order_to_trade(s, Fraction(4), by_number=False),
+    "win_rate.fill": lambda s: win_rate(s, "fill", 4, Fraction(7, 10)),
+    "win_rate.order": lambda s: win_rate(s, "order", 4, Fraction(7, 10)),
+    "win_rate.round_trip": lambda s: win_rate(s, "round_trip", 4, Fraction(7, 10)),
+}
+NUMBERS = {
+    "cancel_count": ("cancels",),
+    "large_cancels": ("large_cancels",),
+    "order_rate": ("actions",),
+    "instant_cancels": ("orders", "cancelled_orders", "instantaneous_cancels"),
+    "order_to_trade": ("orders", "transactions"),
+    "win_rate": ("units", "wins"),
+}
+
+
+def test_every_example_has_a_twin() -> None:
+    assert {rule.id.removeprefix("test.") for rule in all_rules()} == set(EXPECTED)
+
+
+@given(messy_days())
+@settings(max_examples=60, deadline=None)
+def test_steps_agree_with_plain_python(events: list[dict[str, Any]]) -> None:
+    stage = stage_of(all_rules(), **CONFIG)
+    stage.take(columns_of(events), no_carry())
+    for index, expected in enumerate(naive_steps(events, **CONFIG)):
+        got = stage._steps[index]
+        assert (expected is None) == (got["account"] < 0), index
+        if expected is not None:
+            assert told(got) == told_of(expected), (index, events[index])
+            assert (got["contract"] < 0) == (expected.contract is None), index
+
+
+def told(step: Any) -> dict[str, int]:
+    return {name: int(step[name]) for name in COMPARED}
+
+
+def told_of(step: Step) -> dict[str, int]:
+    return {name: int(getattr(step, name)) for name in COMPARED}
+
+
+@given(messy_days(size_max=120))
+@settings(max_examples=60, deadline=None)
+def test_findings_agree_with_plain_python(events: list[dict[str, Any]]) -> None:
+    steps = naive_steps(events, **CONFIG)
+    output = feed(stage_of(all_rules(), **CONFIG), columns_of(events))
+    for name, expected in EXPECTED.items():
+        got = [summary(f) for f in output.findings if f.rule.id == "test." + name]
+        width = len(NUMBERS[name.split(".")[0]])
+        wanted = [shown(one, events, width) for one in expected(steps)]
+        if name.startswith("instant_cancels"):
+            got = [row for row in got if row[0] != "growth"]
+        assert sorted(got, key=str) == sorted(wanted, key=str), name
+
+
+def summary(finding: Finding) -> tuple[Any, ...]:
+    numbers = tuple(int(finding.evidence[name]) for name in NUMBERS[finding.detector])
+    subject = finding.subject.replace("@", " ").split()
+    is_day = finding.trigger[0] == "trading_day"
+    return finding.phase, tuple(subject), None if is_day else finding.trigger[1], numbers
+
+
+def shown(found: Found, events: list[dict[str, Any]], width: int) -> tuple[Any, ...]:
+    row, phase, subject, numbers = found
+    names = (subject,) if isinstance(subject, str) else subject
+    event_id = None if row is None else events[row]["event_id"]
+    return phase, names, event_id, numbers[:width]
+
+
+@given(messy_days(size_max=80), st.lists(st.integers(1, 9), min_size=1, max_size=30))
+@settings(max_examples=25, deadline=None)
+def test_parts_and_crashes_change_nothing(events: list[dict[str, Any]], sizes: list[int]) -> None:
+    columns = columns_of(events)
+    rules = all_rules()
+    whole = feed(stage_of(rules, **CONFIG), columns)
+    parts = feed(stage_of(rules, **CONFIG), columns, sizes, reborn(rules, **CONFIG))
+    assert parts.findings == whole.findings
+    assert parts.headroom == whole.headroom
+
+
+@pytest.mark.parametrize("size", [1, 7])
+@given(events=messy_days(size_max=80))
+@settings(max_examples=12, deadline=None)
+def test_when_days_are_closed_changes_no_verdict(size: int, events: list[dict[str, Any]]) -> None:
+    columns = columns_of(events)
+    times = [event["event_time_ns"] for event in events]
+
+    def watermark_ns(count: int) -> int:
+        pairs = [min(pair) for pair in pairwise(times[:count])]
+        return max(pairs, default=-(2**62)) - CONFIG["lateness_ns"]
+
+    rules = all_rules()
+    at_end = feed(stage_of(rules, **CONFIG), columns)
+    often = feed(stage_of(rules, **CONFIG), columns, [size] * 200, close_after=watermark_ns)
+    assert sorted(often.findings, key=str) == sorted(at_end.findings, key=str)
+    assert often.headroom == at_end.headroom
