@@ -3,6 +3,7 @@
 import pickle
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import count
 from typing import Any
 
@@ -97,8 +98,14 @@ def detectors_of(rules: Sequence[RuleSpec]) -> list[Detector]:
     return [build_detector(rule, bit) for bit, rule in enumerate(rules)]
 
 
+@cache
+def calendars_of_venues() -> TradingDays:
+    """Return the venues' calendars, looked up once; venues without one have days of UTC."""
+    return TradingDays("24/7")
+
+
 def stage_of(rules: Sequence[RuleSpec], **config: Any) -> AccountStage:
-    calendars = config.pop("calendars", None) or TradingDays("24/7")
+    calendars = config.pop("calendars", None) or calendars_of_venues()
     return AccountStage(
         detectors_of(rules), StageConfig(calendars=calendars, key=KEY, lane_names=("t",), **config)
     )

@@ -1,0 +1,111 @@
+"""The reference page of detectors and rules, written from their own words and figures."""
+
+from inspect import cleandoc, getdoc
+from sys import modules
+
+import msgspec
+
+from detectors.core.contract import Detector
+from detectors.core.packs import Pack, PackRule, load_pack, load_rules, pack_names
+from detectors.core.registry import build_detector, detector_names, detector_type
+
+_HEAD = """\
+# Detectors and rules
+
+This page is written from the detectors and packs themselves: `python -m console.pages`.
+
+A **detector** is a way of counting; a **rule** of a pack gives it figures and says where it
+applies. Rules are policy: nothing suppresses them but registrations on file. A figure is `primary`
+(read in the source), `secondary` (read in a secondary copy: check it before relying on it as law)
+or `tunable` (not published: ours, change it).
+
+## Detectors
+| detector | what it looks at | one for each |
+|---|---|---|
+"""
+_SUBJECTS = {"account": "account", "contract": "account and instrument"}
+
+
+def detectors_page() -> str:
+    """Return the page as Markdown."""
+    kinds = [detector_type(name) for name in detector_names()]
+    parts = [_HEAD + "".join(_row(kind) for kind in kinds)]
+    parts += [_section(kind) for kind in kinds]
+    parts.append("## Rules\n")
+    parts += [_pack_section(load_pack(name)) for name in pack_names()]
+    return "\n".join(parts)
+
+
+def _words(kind: type[Detector]) -> str:
+    return cleandoc(modules[kind.__module__].__doc__ or "")
+
+
+def _row(kind: type[Detector]) -> str:
+    first = _words(kind).splitlines()[0]
+    return f"| [{kind.name}](#{kind.name}) | {first} | {_SUBJECTS[kind.subject]} |\n"
+
+
+def _section(kind: type[Detector]) -> str:
+    lines = [f"## {kind.name}", *_words(kind).splitlines()[1:], ""]
+    lines += ["| parameter | default | meaning |", "|---|---|---|"]
+    said = _attributes(kind)
+    lines += [
+        f"| `{field.name}` | {field.default} | {said[field.name]} |"
+        for field in msgspec.structs.fields(kind.params_type)
+    ]
+    return "\n".join([*lines, ""])
+
+
+def _attributes(kind: type[Detector]) -> dict[str, str]:
+    """Return the parameters' words from the docstring's ``Attributes`` section."""
+    said: dict[str, str] = {}
+    name = ""
+    listed = (getdoc(kind.params_type) or "").partition("----------\n")[2]
+    for line in listed.splitlines():
+        if line and not line.startswith(" "):
+            name = line.strip()
+            said[name] = ""
+        elif name:
+            said[name] = f"{said[name]} {line.strip()}".strip()
+    return said
+
+
+def _pack_section(pack: Pack) -> str:
+    lines = [f"### {pack.title}", "", f"Pack `{pack.id}`.", ""]
+    for rule in pack.rule:
+        lines += _rule_lines(pack, rule)
+    return "\n".join(lines)
+
+
+def _rule_lines(pack: Pack, rule: PackRule) -> list[str]:
+    where = ", ".join(rule.venues) or "everywhere"
+    if rule.instruments:
+        where += f"; only {', '.join(rule.instruments)}"
+    if rule.instruments_except:
+        where += f"; not {', '.join(rule.instruments_except)}"
+    settings = ", ".join(f"{name} = {value}" for name, value in rule.params.items())
+    lines = [
+        f"#### {rule.id}",
+        f"{rule.title} ({rule.title_zh}), version {rule.version}, severity {rule.severity}.",
+        "",
+        f"- detector: [{rule.detector}](#{rule.detector})" + (f", {settings}" if settings else ""),
+        f"- where: {where}",
+        f"- exempt when registered: {', '.join(rule.exempt) or 'nobody'}",
+        f"- state: {_state_size(pack, rule)} bytes a subject",
+        "",
+        "| figure | value | article | effective | as of | confidence |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| `{name}` | {figure.value} | {figure.article} | {figure.effective} "
+        f"| {figure.as_of} | {figure.confidence} |"
+        for name, figure in rule.figures.items()
+    ]
+    sources = dict.fromkeys(figure.source for figure in rule.figures.values())
+    return [*lines, "", *(f"Source: {source}." for source in sources), ""]
+
+
+def _state_size(pack: Pack, rule: PackRule) -> int:
+    """Return the bytes that the rule remembers of one subject."""
+    spec = next(one for one in load_rules([pack.id]) if one.id == rule.id)
+    return build_detector(spec, 0).state_dtype.itemsize

@@ -1,0 +1,218 @@
+"""Each condition of each shipped rule: one test that fails only that condition.
+
+Every rule has a day on which it alerts; each further case changes one thing about that day, and
+the rule is silent. Figures are those of the packs.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from detector_kit import Tape, run
+
+from detectors.core.packs import load_rules, pack_names
+
+RULES = {rule.id: rule for rule in load_rules(pack_names())}
+Day = Callable[..., Tape]
+
+
+def fires(rule_id: str, tape: Tape) -> bool:
+    tape.events.sort(key=lambda event: event["event_time_ns"])
+    output = run(tape.events, [RULES[rule_id]])
+    return any(f.phase in {"opening", "provisional"} for f in output.findings)
+
+
+def rate_second(
+    actions: int = 300, spread_s: float = 0.9, venue: str = "XSHG", reason: str = "user"
+) -> Tape:
+    tape = Tape()
+    for i in range(actions):
+        now, order = 3_600 + i * spread_s / actions, f"o{i - i % 2}"
+        if i % 2:
+            tape.cancel(now, order, reason=reason)
+        else:
+            tape.new(now, order, venue=venue)
+    return tape
+
+
+def rate_day(
+    actions: int = 20_000, venue: str = "XSHE", reason: str = "user", last_s: float = 0
+) -> Tape:
+    tape = Tape()
+    for i in range(actions):
+        now, order = 3_600 + i * 0.9, f"o{i - i % 2}"
+        now += last_s if i == actions - 1 else 0
+        if i % 2:
+            tape.cancel(now, order, reason=reason)
+        else:
+            tape.new(now, order, venue=venue)
+    return tape
+
+
+def instant(
+    orders: int = 50, cancelled: int = 40, quick: int = 10, venue: str = "XSHG", age_s: float = 1.0
+) -> Tape:
+    tape = Tape()
+    for i in range(orders):
+        tape.new(3_600 + i * 10, f"o{i}", venue=venue)
+        if i < cancelled:
+            tape.cancel(3_600 + i * 10 + (age_s if i < quick else 5.0), f"o{i}")
+    return tape
+
+
+def futures(
+    cancels: int = 500, venue: str = "XSGE", instrument: str = "cu2605", reason: str = "user",
+    next_day: int = 0, other: int = 0,
+) -> Tape:  # fmt: skip
+    tape = Tape()
+    for i in range(cancels):
+        now = 7_200 + i * 10 + (86_400 if i < next_day else 0)
+        name = "zn2605" if i < other else instrument
+        tape.new(now, f"o{i}", venue=venue, instrument=name)
+        tape.cancel(now + 2, f"o{i}", reason=reason)
+    return tape
+
+
+def index(cancels: int = 400, **changes: Any) -> Tape:
+    return futures(cancels, **{"venue": "CCFX", "instrument": "IF2603"} | changes)
+
+
+def large(
+    cancels: int = 50, lots: int = 300, filled: int = 0, venue: str = "XSGE", reason: str = "user"
+) -> Tape:
+    tape = Tape()
+    for i in range(cancels):
+        now = 7_200 + i * 10
+        tape.new(now, f"o{i}", venue=venue, instrument="cu2605", quantity=lots)
+        if filled:
+            more = {"instrument": "cu2605", "venue": venue, "quantity": filled}
+            tape.fill(now + 1, f"o{i}", **more)
+        tape.cancel(now + 2, f"o{i}", reason=reason)
+    return tape
+
+
+def otr(orders: int = 203, fills: int = 2, venue: str = "XPAR", quantity: int = 1) -> Tape:
+    tape = Tape()
+    for i in range(orders):
+        tape.new(36_000 + i, f"o{i}", venue=venue, quantity=quantity)
+        if i < fills:
+            tape.fill(36_000 + i, f"o{i}", venue=venue, quantity=1)
+    return tape
+
+
+def otr_volume(ordered: int = 10_011, traded: int = 10, venue: str = "XPAR") -> Tape:
+    tape = Tape()
+    tape.new(36_000, "o1", venue=venue, quantity=traded or 10)
+    if traded:
+        tape.fill(36_001, "o1", venue=venue, quantity=traded)
+    tape.new(36_002, "o2", venue=venue, quantity=ordered - (traded or 10))
+    return tape
+
+
+def wins(
+    won: int = 10, lost: int = 0, *, simulated: bool = True, still_open: int = 0, fills: int = 1
+) -> Tape:
+    tape = Tape()
+    for i in range(won + lost):
+        paper = {"is_simulated": simulated}
+        price = 11 if i < won else 9
+        tape.fill(i * 10, f"b{i}", quantity=100, **paper)
+        for k in range(fills):
+            if still_open and i >= won + lost - still_open and k == fills - 1:
+                break
+            tape.fill(
+                i * 10 + 1 + k / 100, f"s{i}", side="sell", price=price, quantity=100 // fills,
+                **paper,
+            )  # fmt: skip
+    return tape
+
+
+CASES: list[tuple[str, str, Day, dict[str, Any], bool]] = [
+    ("cn.order_rate.second", "all of it", rate_second, {}, True),
+    ("cn.order_rate.second", "one action fewer", rate_second, {"actions": 299}, False),
+    ("cn.order_rate.second", "the last a second on", rate_second, {"spread_s": 1.01}, False),
+    ("cn.order_rate.second", "another market", rate_second, {"venue": "XPAR"}, False),
+    ("cn.order_rate.second", "venue's cancels", rate_second, {"reason": "exchange"}, False),
+    ("cn.order_rate.day", "all of it", rate_day, {}, True),
+    ("cn.order_rate.day", "one action fewer", rate_day, {"actions": 19_999}, False),
+    ("cn.order_rate.day", "the last one next day", rate_day, {"last_s": 86_400}, False),
+    ("cn.order_rate.day", "another market", rate_day, {"venue": "XPAR"}, False),
+    ("cn.order_rate.day", "venue's cancels", rate_day, {"reason": "expired"}, False),
+    ("cn.instant_cancels", "all of it", instant, {}, True),
+    ("cn.instant_cancels", "one quick cancel fewer", instant, {"quick": 9}, False),
+    ("cn.instant_cancels", "older by a nanosecond", instant, {"age_s": 1.000000001}, False),
+    ("cn.instant_cancels", "one order fewer", instant, {"orders": 49}, False),
+    ("cn.instant_cancels", "below 80 %", instant, {"cancelled": 39}, False),
+    ("cn.instant_cancels", "another market", instant, {"venue": "XPAR"}, False),
+    ("cn.futures.cancels", "all of it", futures, {}, True),
+    ("cn.futures.cancels", "one cancel fewer", futures, {"cancels": 499}, False),
+    ("cn.futures.cancels", "one in another contract", futures, {"other": 1}, False),
+    ("cn.futures.cancels", "one on another day", futures, {"next_day": 1}, False),
+    ("cn.futures.cancels", "venue's cancels", futures, {"reason": "exchange"}, False),
+    ("cn.futures.cancels", "another market", futures, {"venue": "XSHG"}, False),
+    ("cn.futures.cancels", "an index future", futures,
+     {"venue": "CCFX", "instrument": "IF2603"}, False),
+    ("cn.futures.cancels.index", "all of it", index, {}, True),
+    ("cn.futures.cancels.index", "one cancel fewer", index, {"cancels": 399}, False),
+    ("cn.futures.cancels.index", "one on another day", index, {"next_day": 1}, False),
+    ("cn.futures.cancels.index", "no index future", index, {"instrument": "TF2603"}, False),
+    ("cn.futures.cancels.index", "another market", index, {"venue": "XSGE"}, False),
+    ("cn.futures.cancels.index", "venue's cancels", index, {"reason": "expired"}, False),
+    ("cn.futures.large_cancels", "all of it", large, {}, True),
+    ("cn.futures.large_cancels", "one cancel fewer", large, {"cancels": 49}, False),
+    ("cn.futures.large_cancels", "one lot fewer", large, {"lots": 299}, False),
+    ("cn.futures.large_cancels", "less than 300 left", large, {"filled": 1}, False),
+    ("cn.futures.large_cancels", "another market", large, {"venue": "XSHG"}, False),
+    ("cn.futures.large_cancels", "venue's cancels", large, {"reason": "exchange"}, False),
+    ("eu.otr.number", "all of it", otr, {}, True),
+    ("eu.otr.number", "ratio at the maximum", otr, {"orders": 202}, False),
+    ("eu.otr.number", "one more trade early", otr, {"fills": 3}, False),
+    ("eu.otr.number", "another market", otr, {"venue": "XSHG"}, False),
+    ("eu.otr.number", "no trade, more orders", otr, {"fills": 0, "orders": 101}, True),
+    ("eu.otr.number", "no trade, as many orders", otr, {"fills": 0, "orders": 100}, False),
+    ("eu.otr.volume", "all of it", otr_volume, {}, True),
+    ("eu.otr.volume", "ratio at the maximum", otr_volume, {"ordered": 10_010}, False),
+    ("eu.otr.volume", "no trade", otr_volume, {"traded": 0}, False),
+    ("eu.otr.volume", "another market", otr_volume, {"venue": "XSHG"}, False),
+    ("source.win_rate", "all of it", wins, {}, True),
+    ("source.win_rate", "one round trip fewer", wins, {"won": 9}, False),
+    ("source.win_rate", "exactly 90 %", wins, {"won": 9, "lost": 1}, False),
+    ("source.win_rate", "real money", wins, {"simulated": False}, False),
+    ("source.win_rate", "one still open", wins, {"still_open": 1}, False),
+    ("source.win_rate", "one trip in ten fills", wins, {"won": 1, "fills": 10}, False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("rule_id", "case", "day", "changes", "expected"), CASES, ids=[f"{c[0]}: {c[1]}" for c in CASES]
+)
+def test_condition(
+    rule_id: str, case: str, day: Day, changes: dict[str, Any], expected: bool
+) -> None:
+    assert fires(rule_id, day(**changes)) == expected, case
+
+
+def test_every_rule_has_a_day_on_which_it_alerts() -> None:
+    assert {rule_id for rule_id, case, *_ in CASES if case == "all of it"} == set(RULES)
+
+
+BASES = {rule_id: day for rule_id, case, day, *_ in CASES if case == "all of it"}
+
+
+@pytest.mark.parametrize(
+    ("rule_id", "kind"), [(rule.id, kind) for rule in RULES.values() for kind in rule.exempt]
+)
+def test_a_registration_that_the_rule_honours_exempts(rule_id: str, kind: str) -> None:
+    day = BASES[rule_id]()
+    first_ns = min(event["event_time_ns"] for event in day.events)
+    entry = {"registration": kind, "valid_from_ns": first_ns}
+    day.add("ref.account", 0, registrations=[entry])
+    assert not fires(rule_id, day)
+
+
+@pytest.mark.parametrize("rule_id", ["eu.otr.number", "cn.instant_cancels"])
+def test_a_registration_of_another_kind_does_not(rule_id: str) -> None:
+    day = BASES[rule_id]()
+    entry = {"registration": "hedge", "valid_from_ns": 946_684_800 * 10**9}
+    day.add("ref.account", 0, registrations=[entry])
+    assert fires(rule_id, day)
