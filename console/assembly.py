@@ -7,9 +7,9 @@ from typing import Final
 
 from console import sim_stream
 from console.exits import UsageProblem
-from detectors.core.registry import params_types
+from console.reading import read_config
 from flows import adapters
-from flows.config import Config, ConfigError, load
+from flows.config import Config, ConfigError
 from flows.edges.files import FileBlocks
 from flows.plan import InputSpec, Plan
 from flows.processes import WorkerOrders
@@ -17,12 +17,6 @@ from flows.replay import RunOptions, specs_of
 
 FACTORIES: Final = {"sim": sim_stream.blocks}
 PROCESSES_MAX: Final = 64
-
-
-def read_config(data: Path | None, flags: Sequence[str] | None, config_file: Path | None) -> Config:
-    """Read all settings, those of detectors too."""
-    options = {"data": None if data is None else str(data)}
-    return load(flags or (), options, config_file, detectors=params_types())
 
 
 def make_plan(config: Config, inputs: Sequence[InputSpec]) -> Plan:

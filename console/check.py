@@ -9,6 +9,7 @@ from console import assembly, exits, options, screen
 from console.commands import single, takes
 from console.file_check import FileCheck, Refused, look_through
 from console.progress import CountProgress
+from console.reading import read_config
 from flows.plan import InputSpec
 from schemas.events import SECOND_NS
 from schemas.reasons import REASONS
@@ -40,7 +41,7 @@ def check(asked: Asked) -> None:
     $ tapewatch check day.ndjson
     $ tapewatch check fills.jsonl.gz --format hyperliquid --json
     """
-    config = assembly.read_config(None, asked.flags, asked.config_file)
+    config = read_config(None, asked.flags, asked.config_file)
     spec = InputSpec(name=asked.file, format=asked.format_name, accounts=asked.accounts)
     if spec.scheme:
         raise exits.UsageProblem(f"{spec.name} is a stream; check reads a file.")

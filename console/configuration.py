@@ -7,8 +7,8 @@ import msgspec
 import typer
 
 from console import options, screen
-from console.assembly import read_config
 from console.commands import Command, group, takes
+from console.reading import read_config
 
 app = group("""\
 Show every setting and where it came from.

@@ -2,7 +2,7 @@
 
 import sys
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 from rich.progress import (
     BarColumn,
@@ -17,9 +17,16 @@ from rich.progress import (
 from rich.text import Text
 
 from console import screen
-from flows.writer import Progress as RunState
 
 STARTING: Final = "starting (the first run on a machine compiles kernels, up to a minute)"
+
+
+class RunState(Protocol):
+    """What a run reports, as ``flows.writer.Progress`` has it; that would import a database."""
+
+    events: int
+    alerts: int
+    blocks: int
 
 
 class Rate(ProgressColumn):

@@ -11,6 +11,7 @@ import typer
 from console import assembly, exits, options, screen
 from console.commands import single, takes
 from console.progress import RunProgress
+from console.reading import read_config
 from console.summary import show_run
 from flows.plan import InputSpec, Plan
 from flows.replay import Outcome, run
@@ -47,7 +48,7 @@ def replay(asked: Asked) -> None:
     $ tapewatch replay orders.zip --format sse --accounts overlay:7:1000 --data run3
     $ tapewatch replay day.ndjson --data run4 --set detectors.win_rate.unit=order
     """
-    config = assembly.read_config(asked.data, asked.flags, asked.config_file)
+    config = read_config(asked.data, asked.flags, asked.config_file)
     inputs = [
         InputSpec(name=name, format=asked.format_name, accounts=asked.accounts)
         for name in asked.files

@@ -8,7 +8,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from console.assembly import read_config
+from console.reading import read_config
 from flows.loop import run_loop
 from flows.plan import InputSpec, Plan
 from flows.store import StoreReader

@@ -14,6 +14,7 @@ from console import assembly, exits, options, screen
 from console.commands import single, takes
 from console.live import live_view
 from console.notices import answer
+from console.reading import read_config
 from console.summary import show_run
 from console.watch import Watcher
 from flows.plan import InputSpec, Plan
@@ -59,7 +60,7 @@ def up(asked: Asked) -> None:
     data = asked.data
     if asked.demo and data is None:
         data = Path(tempfile.mkdtemp(prefix="tapewatch-demo-"), "data")
-    config = assembly.read_config(data, asked.flags, asked.config_file)
+    config = read_config(data, asked.flags, asked.config_file)
     url = asked.url or (DEMO_INPUT if asked.demo else INPUT)
     plan = assembly.make_plan(config, [InputSpec(name=url, format=asked.format_name)])
     watcher = Watcher(plan.data, _answers_one(plan.data) if asked.demo else _answers_none)

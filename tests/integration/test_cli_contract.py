@@ -92,7 +92,7 @@ def test_an_alert_is_shown_whole_by_the_beginning_of_its_id(place: Path, call: C
     alert = next(a for a in map(json.loads, lines) if a["detector"] == "win_rate")
     said = call("alerts", "show", alert["alert_id"][:8], "--data", place / "data")
     for part in (
-        "12 of 12 round trips",
+        "10 of 10 round trips",
         "would not have fired",
         "primary",
         "day.ndjson:",
@@ -244,6 +244,7 @@ def test_settings_are_shown_with_their_origin(
     assert shown["lateness_ns"] == {"value": 7, "origin": "tapewatch.toml"}
     assert shown["ahead_ns"] == {"value": 8, "origin": "TAPEWATCH__AHEAD_NS"}
     assert shown["shards"] == {"value": 16, "origin": "--set"}
+    monkeypatch.setenv("COLUMNS", "200")
     assert "TAPEWATCH__AHEAD_NS" in call("config", "show", "--origin").out
 
 

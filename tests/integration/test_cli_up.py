@@ -15,7 +15,7 @@ STREAM = "sim://?seed=3&events=9000&accounts=600&minutes=30&plants=order_rate.se
 
 def test_sigterm_drains_keeps_everything_and_exits_0(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    words = ["up", "--input", f"{STREAM}&speed=60", "--data", str(data)]
+    words = ["up", "--input", f"{STREAM}&speed=400", "--data", str(data)]
     command = [sys.executable, "-m", "console.cli", *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -49,10 +49,10 @@ def test_an_id_may_stand_once() -> None:
 
 def test_values_are_held_against_the_words_of_their_parameter() -> None:
     problems = lint_packs(["source"], {"win_rate": {"threshold": 1.5, "min_units": -1}})
-    assert [problem.split(": ")[1] for problem in problems] == [
+    assert {problem.split(": ")[1] for problem in problems} == {
         "threshold is 1.5; it must be from 0 to 1.",
         "min_units is -1; it must be 0 or more.",
-    ]
+    }
 
 
 def test_a_parameter_there_is_not_is_named() -> None:
