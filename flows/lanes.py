@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from schemas.columns import KIND, ROW, EventColumns, Rejected, Rows
 from schemas.events import SECOND_NS
+from schemas.jit import kernel
 
 NEVER_NS: Final = -(2**62)
 AHEAD_NS: Final = 5 * SECOND_NS
@@ -184,13 +184,14 @@ class ShardBlock:
         )
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def gather_lines(rows: Rows, raw: NDArray[np.uint8], target: NDArray[np.uint8]) -> None:
     """Copy the rows' lines into ``target``, one after another, and point the rows there."""
     place = 0
     for i in range(len(rows)):
         start, length = rows[i]["line_start"], rows[i]["line_length"]
-        target[place : place + length] = raw[start : start + length]
+        for k in range(length):  # assigning a slice would copy it aside first
+            target[place + k] = raw[start + k]
         rows[i]["line_start"] = place
         place += length
 
@@ -211,7 +212,7 @@ def shard_of(rows: Rows, shards: int) -> NDArray[np.uint16]:
     return shard
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def deal_words(
     words: NDArray[np.uint64],
     shard: NDArray[np.uint16],

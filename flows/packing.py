@@ -6,8 +6,9 @@ Bytes are seen as 64-bit words; a bitmap says which of them are not zero, and on
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from schemas.jit import kernel
 
 WORD: Final = 8
 _SMALL_BYTES: Final = 256  # below this, packing costs more than it saves
@@ -34,7 +35,7 @@ class Packed(NamedTuple):
     tail: bytes
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def keep_words(words: NDArray[np.uint64], bitmap: NDArray[np.uint8], kept: Any) -> int:
     """Set bitmap bit i and append to ``kept`` for each words[i] != 0; return how many.
 
@@ -56,7 +57,7 @@ def keep_words(words: NDArray[np.uint64], bitmap: NDArray[np.uint8], kept: Any) 
     return count
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def put_words(bitmap: NDArray[np.uint8], kept: Any, words: NDArray[np.uint64]) -> None:
     """Undo ``keep_words``: ``words``, shape (n,) and zeroed, gets back what was kept."""
     count = 0
