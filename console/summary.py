@@ -46,7 +46,14 @@ def _show_counts(console: Console, summary: Mapping[str, Any]) -> None:
         console.print(letters)
     else:
         console.print("refused lines: none")
-    console.print(f"verification notices: {summary['notices']:,}")
+    withheld = ", ".join(
+        f"{count:,} {reason.replace('_', ' ')}"
+        for reason, count in summary.get("notices_withheld", {}).items()
+    )
+    rest = f" (withheld: {withheld})" if withheld else ""
+    console.print(f"verification notices: {summary['notices']:,}{rest}")
+    for note in summary.get("notes", []):
+        console.print(f"note: {plain(note)}")
 
 
 def _show_nearest(console: Console, store: StoreReader) -> None:
