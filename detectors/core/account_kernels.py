@@ -362,10 +362,20 @@ def _apply(arrays: Any, settings: Any, row: Any, step: Any) -> None:
 
 
 @kernel
+def _lateness_ns(settings: Any, source_1: Any) -> Any:
+    """Return what the source is allowed; few sources have a lateness of their own."""
+    for k in range(len(settings.late_sources)):
+        if settings.late_sources[k] == source_1:
+            return settings.late_ns[k]
+    return settings.lateness_ns
+
+
+@kernel
 def _is_accepted(arrays: Any, settings: Any, row: Any, carry: Any) -> Any:
     """Count the row; say whether it has an effect: in time, new, and an account's."""
     arrays.totals[EVENTS] += 1
-    if row["event_time_ns"] < max(carry[0], row["high_before_ns"]) - settings.lateness_ns:
+    reached_ns = max(carry[0], row["high_before_ns"])
+    if row["event_time_ns"] < reached_ns - _lateness_ns(settings, row["source_1"]):
         arrays.totals[LATE] += 1
         return False
     clock_ns = max(carry[1], row["clock_ns"])

@@ -126,6 +126,10 @@ class StageSettings(NamedTuple):
     ----------
     lateness_ns
         How far behind its lane's time a row may stand.
+    lateness_most_ns
+        The most that any source is allowed.
+    late_sources, late_ns
+        Shape (k,): sources (``source_1``) with a lateness of their own, and what it is.
     duplicate_window_ns
         How often the duplicate sets rotate, lane time.
     duplicates_max
@@ -139,6 +143,9 @@ class StageSettings(NamedTuple):
     """
 
     lateness_ns: int
+    lateness_most_ns: int
+    late_sources: NDArray[np.uint64]
+    late_ns: NDArray[np.int64]
     duplicate_window_ns: int
     duplicates_max: int
     order_age_ns: int

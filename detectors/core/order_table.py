@@ -20,6 +20,7 @@ from schemas.columns import FLAG_SIMULATED
 from schemas.events import SECOND_NS
 from schemas.jit import Int, inlined, kernel
 
+_ALL_BITS: Final = 0xFF  # of ``state``
 LINGER_NS: Final = 60 * SECOND_NS  # how long a finished order is still known, for crossing cancels
 
 
@@ -70,7 +71,7 @@ def enter(order: Any, row: Any, day: Int) -> None:
     order["entered_ns"] = row["event_time_ns"]
     order["day"] = day
     order["time_in_force"] = row["time_in_force"]
-    order["state"] &= ~ORDER_UNSEEN
+    order["state"] &= _ALL_BITS ^ ORDER_UNSEEN
     order["what"] = SIMULATED_ORDER if row["flags"] & FLAG_SIMULATED else 0
     note_end(order, row["event_time_ns"])
 
@@ -87,7 +88,7 @@ def note_end(order: Any, time_ns: Int) -> None:
     if order["state"] & ORDER_UNSEEN:
         return
     if left_of(order) > 0:
-        order["state"] &= ~ORDER_DONE
+        order["state"] &= _ALL_BITS ^ ORDER_DONE
         return
     order["state"] |= ORDER_DONE
     order["ended_ns"] = max(order["ended_ns"], time_ns)
@@ -148,7 +149,7 @@ def end_order(arrays: Any, index: Int) -> None:
 def sweep_orders(arrays: Any, settings: Any, clock_ns: Int) -> Any:
     """Forget orders that no row can meet any more; return how many."""
     removed = 0
-    horizon_ns = clock_ns - settings.lateness_ns
+    horizon_ns = clock_ns - settings.lateness_most_ns
     for index in range(arrays.order_counters[0]):
         order = arrays.orders[index]
         if order["key_1"] == 0 and order["key_2"] == 0:

@@ -65,9 +65,15 @@ class StageConfig:
     lane_names: tuple[str, ...]
     tenant: str = "default"
     lateness_ns: int = 5_000_000_000
+    lateness_sources: Mapping[str, int] = field(default_factory=dict)
     duplicate_window_ns: int = 60_000_000_000
     duplicates_max: int = 4_000_000
     order_age_ns: int = 7 * 86_400_000_000_000
+
+    @property
+    def lateness_most_ns(self) -> int:
+        """The most that any source is allowed: nothing older than this can still count."""
+        return max(self.lateness_ns, *self.lateness_sources.values(), 0)
 
 
 class OfficeEvent(Struct, frozen=True, kw_only=True):
@@ -121,6 +127,12 @@ class AccountStage:
         self.account_names: dict[int, tuple[str, str]] = {}
         self._settings = StageSettings(
             lateness_ns=config.lateness_ns,
+            lateness_most_ns=config.lateness_most_ns,
+            late_sources=np.array(
+                [hash_bytes(s.encode(), 0, config.key)[0] for s in config.lateness_sources],
+                np.uint64,
+            ),
+            late_ns=np.array(list(config.lateness_sources.values()), np.int64),
             duplicate_window_ns=config.duplicate_window_ns,
             duplicates_max=config.duplicates_max,
             order_age_ns=config.order_age_ns,
@@ -160,7 +172,8 @@ class AccountStage:
         output = StageOutput()
         for start in range(0, len(columns), ROWS_AT_ONCE):
             part = EventColumns(columns.rows[start : start + ROWS_AT_ONCE], columns.raw)
-            output.extend(self._take_part(part, carry))
+            with np.errstate(over="ignore"):  # words wrap around; only uncompiled kernels warn
+                output.extend(self._take_part(part, carry))
         return output
 
     def _take_part(self, columns: EventColumns, carry: NDArray[np.int64]) -> StageOutput:
@@ -275,7 +288,8 @@ class AccountStage:
         for index, detector in enumerate(self.detectors):
             is_full = True
             while is_full:
-                detector.close(self.subjects[index], watermark_ns, self._buffer)
+                with np.errstate(over="ignore"):  # as above
+                    detector.close(self.subjects[index], watermark_ns, self._buffer)
                 found = self._buffer.take()
                 is_full = len(found) == len(self._buffer.records)
                 for record in found:

@@ -1,8 +1,10 @@
 """Small kernels agree with Python: wide numbers, tables, duplicate sets, registrations."""
 
 from collections import defaultdict
+from collections.abc import Iterator
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,6 +27,13 @@ SIGNED = st.one_of(st.integers(-(2**63) + 1, 2**63 - 1), st.sampled_from([-(2**6
 WIDE = st.integers(-(2**126), 2**126 - 1)  # the sum of two still fits
 INT64_MAX = 2**63 - 1
 TIMELESS = settings(deadline=None)  # the first call loads compiled code
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _words_wrap_around() -> Iterator[None]:
+    """Only uncompiled kernels warn of it (NUMBA_DISABLE_JIT=1)."""
+    with np.errstate(over="ignore"):
+        yield
 
 
 def pair(number: int) -> tuple[np.int64, np.uint64]:
