@@ -59,6 +59,7 @@ class Children:
     def __init__(self, command: Sequence[str], orders: Sequence[WorkerOrders]) -> None:
         self._processes = [_start(command, order) for order in orders]
         self._stopping = False
+        self._asked = False
         for process in self._processes:
             threading.Thread(target=self._watch, args=(process,), daemon=True).start()
 
@@ -74,7 +75,10 @@ class Children:
             os._exit(EXIT_PEER_LOST)
 
     def stop(self) -> None:
-        """Ask the children to drain and stop."""
+        """Ask the children to drain and stop; once, for at its end a child takes no signals."""
+        if self._asked:
+            return
+        self._asked = True
         for process in self._processes:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)

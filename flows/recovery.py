@@ -26,10 +26,10 @@ def open_recovery(folder: Path) -> RecoveryConfig:
         # A start that died while making the store: nothing was snapshotted yet.
         for file in files:
             file.unlink()
-        init_db_dir(folder, PARTITIONS)
+        init_db_dir(folder, PARTITIONS)  # type: ignore[no-untyped-call]
     else:
         purge(files)
-    return RecoveryConfig(folder)
+    return RecoveryConfig(folder)  # type: ignore[no-untyped-call]
 
 
 def purge(files: list[Path]) -> int:

@@ -132,13 +132,20 @@ def _run_engine(plan: Plan, held: Run, options: RunOptions, hooks: Hooks) -> Wri
     epoch = timedelta(seconds=float(plan.config.value("epoch_seconds")))
     flow = build_flow(plan, held.key, hooks)
     if options.processes == 1:
-        run_main(flow, epoch_interval=epoch, recovery_config=recovery)
+        run_main(flow, epoch_interval=epoch, recovery_config=recovery)  # type: ignore[no-untyped-call]
         return hooks.writer
     addresses = free_addresses(options.processes)
     children = Children(options.worker_command, _orders(plan, held.key, options, addresses))
     asked = hooks.should_stop
-    hooks.should_stop = lambda: asked() and (children.stop() or True)
-    cluster_main(flow, addresses, 0, epoch_interval=epoch, recovery_config=recovery)
+
+    def stop_together() -> bool:
+        is_asked = asked()
+        if is_asked:
+            children.stop()
+        return is_asked
+
+    hooks.should_stop = stop_together
+    cluster_main(flow, addresses, 0, epoch_interval=epoch, recovery_config=recovery)  # type: ignore[no-untyped-call]
     children.join()
     return hooks.writer
 
@@ -169,12 +176,12 @@ def run_worker(handle: int, make_plan: Callable[[WorkerOrders], Plan]) -> None:
     stop = StopFlag(tell_parent)
     held = hold_recovery(plan.paths.recovery / _CHILDREN_LOCK)
     with held, stop.on_signals():
-        cluster_main(
+        cluster_main(  # type: ignore[no-untyped-call]
             build_flow(plan, orders.run_key, Hooks(stop.is_set)),
             orders.addresses,
             orders.process,
             epoch_interval=timedelta(seconds=float(plan.config.value("epoch_seconds"))),
-            recovery_config=RecoveryConfig(plan.paths.recovery),
+            recovery_config=RecoveryConfig(plan.paths.recovery),  # type: ignore[no-untyped-call]
         )
 
 
