@@ -215,6 +215,7 @@ class Plan:
             lane_names=source.lane_names,
             tenant=TENANT,
             lateness_ns=int(config.value("lateness_ns")),
+            lateness_sources=config.value("lateness_sources"),
             duplicate_window_ns=int(config.value("duplicates.window_ns")),
             duplicates_max=int(config.value("duplicates.entries_max")),
             order_age_ns=int(config.value("order_table.age_max_ns")),

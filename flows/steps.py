@@ -101,7 +101,7 @@ class AccountStep:
             _extend(output, self.stage.take(part, carry))
         lost = self._lost(block)
         self.lane_time.advance(block.times)
-        watermark_ns = self.lane_time.high_ns - self.stage.config.lateness_ns
+        watermark_ns = self.lane_time.high_ns - self.stage.config.lateness_most_ns
         self._close(END_OF_TIME_NS if block.is_last else watermark_ns, output)
         return ShardMessage(
             shard=self.shard,

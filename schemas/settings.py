@@ -80,26 +80,19 @@ SETTINGS: Final = (
     Setting("epoch_seconds", 2.0, "seconds", "State is snapshotted this often: shorter restarts sooner, longer spends less on snapshots.", 0.0, 3600.0, changes_results=False),
 
     Setting("packs.enabled", [], "pack names", "Rule packs to load; none named loads every pack shipped.", type=list[str]),
-    Setting("packs.folders", [], "folders", "Further folders with rule packs of your own.", changes_results=False, type=list[str]),
 
     Setting("calendar.default", "XSHG", "calendar", "Trading calendar of a source that no other setting names: an exchange_calendars name, or 24/7."),
-    Setting("calendar.sources", {}, "source = calendar", "Trading calendar by source, where it is not the default.", type=dict[str, str]),
 
     Setting("intake.block_bytes", 8 * MIB, "bytes", "A lane is read in blocks of this size: large enough to keep the scanner busy, small enough for the cache.", 4 * KIB, 256 * MIB, changes_results=False),
     Setting("intake.batch_rows", 64_000, "events", "An item in the dataflow holds at most this many events; small items lose most of the speed.", 1, 4_000_000, changes_results=False),
     Setting("intake.unacknowledged_bytes_max", 64 * MIB, "bytes", "A source stops reading this far ahead of what the shards have taken, as nothing in the engine holds it back.", 4 * KIB, 4096 * MIB, changes_results=False),
 
-    Setting("lateness_ns", 5 * SECOND_NS, "ns of event time", "An event older than its lane's highest time by more than this is late; exchange gateways reorder by milliseconds, gateways of apps by seconds.", 0, 7 * DAY_NS),
+    Setting("lateness_ns", 5 * SECOND_NS, "ns of event time", "An event older than its lane's time by more than this is late; exchange gateways reorder by milliseconds, gateways of apps by seconds.", 0, 7 * DAY_NS),
     Setting("lateness_sources", {}, "source = ns", "Allowed lateness by source, where it is not the default.", type=dict[str, Annotated[int, Meta(ge=0)]]),
-    Setting("ahead_ns", 5 * SECOND_NS, "ns of event time", "An event further ahead of its lane's neighbours is flagged and does not move the watermark: one wrong clock must not make a lane late.", 0, 7 * DAY_NS),
     Setting("duplicates.window_ns", 60 * SECOND_NS, "ns of event time", "A repeated (source, event_id) inside one to two windows is dropped; senders retry within seconds.", SECOND_NS, 7 * DAY_NS),
     Setting("duplicates.entries_max", 4_194_304, "ids per shard", "Caps the memory of the duplicate check (16 bytes an id); reaching it rotates early, which is counted.", 1_024, 268_435_456),
 
-    Setting("accounts.entries_max", 1_048_576, "accounts per shard", "Caps the memory of the account tables.", 1_024, 16_777_216),
-    Setting("order_table.entries_max", 2_097_152, "open orders per shard", "Caps the memory of the order table (up to 118 bytes an order); beyond it the oldest orders are let go and counted.", 1_024, 67_108_864),
     Setting("order_table.age_max_ns", 90 * DAY_NS, "ns of event time", "Orders good till cancelled, and orders on venues without a close, are let go at this age.", SECOND_NS, 3_650 * DAY_NS),
-
-    Setting("ledger.apply_entries", 256, "entries", "The ledger writes its files after this many committed entries; commits themselves never wait.", 1, 65_536, changes_results=False),
 
     Setting("notices.expiry_ns", 72 * HOUR_NS, "ns of event time", "A customer notice that nobody answers ends after this, and the account is looked at again.", SECOND_NS, 3_650 * DAY_NS),
     Setting("notices.simulated_only", True, "true or false", "Verification notices go to simulated-trading accounts only, as the source rule says."),

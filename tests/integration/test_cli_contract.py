@@ -239,13 +239,16 @@ def test_settings_are_shown_with_their_origin(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tapewatch.toml").write_text("lateness_ns = 7\n")
-    monkeypatch.setenv("TAPEWATCH__AHEAD_NS", "8")
+    monkeypatch.setenv("TAPEWATCH__DUPLICATES__WINDOW_NS", "8000000000")
     shown = json.loads(call("config", "show", "--set", "shards=16", "--json").out)
     assert shown["lateness_ns"] == {"value": 7, "origin": "tapewatch.toml"}
-    assert shown["ahead_ns"] == {"value": 8, "origin": "TAPEWATCH__AHEAD_NS"}
+    assert shown["duplicates.window_ns"] == {
+        "value": 8_000_000_000,
+        "origin": "TAPEWATCH__DUPLICATES__WINDOW_NS",
+    }
     assert shown["shards"] == {"value": 16, "origin": "--set"}
     monkeypatch.setenv("COLUMNS", "200")
-    assert "TAPEWATCH__AHEAD_NS" in call("config", "show", "--origin").out
+    assert "TAPEWATCH__DUPLICATES__WINDOW_NS" in call("config", "show", "--origin").out
 
 
 def test_doctor_looks_at_everything_and_names_what_fails(place: Path, call: Call) -> None:

@@ -113,8 +113,8 @@ def test_pack_figures_are_apart_from_settings_of_packs(file: Path) -> None:
 
 
 def test_tables_stay_whole(file: Path) -> None:
-    file.write_text("[calendar.sources]\nSSE = 'XSHG'\n'a.b' = '24/7'\n")
-    assert load(file=file).value("calendar.sources") == {"SSE": "XSHG", "a.b": "24/7"}
+    file.write_text("[lateness_sources]\nSSE = 7\n'a.b' = 8\n")
+    assert load(file=file).value("lateness_sources") == {"SSE": 7, "a.b": 8}
     assert load('lateness_sources={"app": 9}').value("lateness_sources") == {"app": 9}
 
 
