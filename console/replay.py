@@ -10,6 +10,7 @@ import typer
 
 from console import assembly, exits, options, screen
 from console.commands import single, takes
+from console.kernels import compile_ahead
 from console.progress import RunProgress
 from console.reading import read_config
 from console.summary import show_run
@@ -56,6 +57,7 @@ def replay(asked: Asked) -> None:
     plan = assembly.make_plan(config, inputs)
     how = assembly.run_options(asked.flags, asked.config_file, asked.engine, asked.processes)
     with RunProgress(assembly.block_count(plan)) as progress:
+        compile_ahead()
         outcome = run(plan, how, progress.update)
     if asked.as_json:
         screen.put_json(whole(outcome))

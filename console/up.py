@@ -12,6 +12,7 @@ import typer
 
 from console import assembly, exits, options, screen
 from console.commands import single, takes
+from console.kernels import compile_ahead
 from console.live import live_view
 from console.notices import answer
 from console.reading import read_config
@@ -75,8 +76,10 @@ def _watch(plan: Plan, watcher: Watcher, note: str, asked: Asked) -> Outcome:
     try:
         if screen.is_terminal(sys.stdout):
             with live_view(screen.out(), watcher, note):
+                compile_ahead()
                 return run(plan, how, watcher.update)
         screen.say(f"{note}; data folder {plan.data}")
+        compile_ahead()
         return run(plan, how, _telling(watcher))
     finally:
         watcher.stop()
