@@ -18,7 +18,7 @@ from rich.text import Text
 
 from console import screen
 
-STARTING: Final = "starting (the first run on a machine compiles kernels, up to a minute)"
+STARTING: Final = "starting (the first run compiles kernels)"
 
 
 class RunState(Protocol):
