@@ -6,6 +6,11 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Kernels compile at first use, on machines of any speed: no test is timed.
+settings.register_profile("tapewatch", deadline=None)
+settings.load_profile("tapewatch")
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -23,3 +28,8 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
             report.outcome = "failed"
             report.longrepr = f"required in CI, but skipped: {reason}"
     return report
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the slow ones, which then run beside all the others."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
