@@ -39,7 +39,7 @@ def keep_kernels() -> None:
         return  # numba then looks for a place of its own
     from numba import config  # noqa: PLC0415 - other caches are wanted without numba
 
-    config.CACHE_DIR = str(kernels)
+    config.CACHE_DIR = str(kernels)  # type: ignore[attr-defined]  # made at run time
 
 
 def _kernel_digest() -> str:

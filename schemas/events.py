@@ -30,9 +30,7 @@ _MONEY_SCHEMA: Final = {
 }
 
 Id: TypeAlias = Annotated[str, Meta(min_length=1, max_length=ID_LENGTH_MAX, pattern=_PRINTABLE)]
-Text: TypeAlias = Annotated[
-    str, Meta(min_length=1, max_length=TEXT_LENGTH_MAX, pattern=_PRINTABLE)
-]
+Text: TypeAlias = Annotated[str, Meta(min_length=1, max_length=TEXT_LENGTH_MAX, pattern=_PRINTABLE)]
 TimeNs: TypeAlias = Annotated[int, Meta(ge=TIME_MIN_NS, lt=TIME_MAX_NS)]
 Count: TypeAlias = Annotated[int, Meta(ge=0, le=DURATION_MAX_NS)]
 Money: TypeAlias = Annotated[Raw, Meta(extra={"wire": "money"}, extra_json_schema=_MONEY_SCHEMA)]
