@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from detectors.core.stage import AccountStage, StageConfig
 from flows.lanes import deal
-from flows.loop import in_order
+from flows.sources import in_order
 from flows.plan import TENANT, InputSpec, open_input
 from flows.sources import ScanOptions
 from flows.steps import AccountStep, LostLine

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from flows import clock
+from flows.heartbeats import Idle
 from schemas.events import SECOND_NS
 
 BLOCK_ROWS_MIN: Final = 64
@@ -77,7 +78,7 @@ def parse_url(url: str) -> SimUrl:
         raise ValueError(f"{url}: {error}. A sim:// URL may have {known}.") from error
 
 
-def blocks(url: str, first: int) -> Iterator[bytes]:
+def blocks(url: str, first: int) -> Iterator[bytes | Idle]:
     """Yield the stream's blocks; from block ``first`` on, in the market's own pace."""
     # Imported here because exchange calendars take seconds, which `replay FILE` need not spend.
     from lab.simulator import Market, SimulatorConfig  # noqa: PLC0415 - see above
@@ -111,8 +112,11 @@ def with_damage(made: Iterator[bytes], count: int) -> Iterator[bytes]:
         yield block if number >= count else block + DAMAGE[number % len(DAMAGE)] + b"\n"
 
 
-def paced(made: Iterator[bytes], speed: float, first: int) -> Iterator[bytes]:
-    """Hold each block back until its time has come; long pauses are cut short."""
+def paced(made: Iterator[bytes], speed: float, first: int) -> Iterator[bytes | Idle]:
+    """Hold each block back until its time has come.
+
+    Long pauses are cut short, and said to be pauses: until the next block nothing is to come.
+    """
     previous_ns: int | None = None
     due_ns = clock.monotonic_ns()
     for number, block in enumerate(made):
@@ -123,6 +127,8 @@ def paced(made: Iterator[bytes], speed: float, first: int) -> Iterator[bytes]:
             pause_ns = (time_ns - previous_ns) / speed
             due_ns += round(min(pause_ns, PAUSE_SECONDS_MAX * SECOND_NS))
             _NEVER.wait(max(0.0, (due_ns - clock.monotonic_ns()) / SECOND_NS))
+            if pause_ns > PAUSE_SECONDS_MAX * SECOND_NS:
+                yield Idle(time_ns - 1)
         previous_ns = time_ns
         yield block
 

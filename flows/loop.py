@@ -4,11 +4,11 @@ It is the referee: every other way of running must give the same alerts. It keep
 second start reads everything again, and since all outputs go by key, adds nothing.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from flows.lanes import deal
 from flows.plan import Plan
-from flows.sources import LaneItem, Source
+from flows.sources import in_order
 from flows.writer import Progress, WriterStep
 
 
@@ -27,14 +27,3 @@ def run_loop(
             messages += steps[part.shard].take(part)
         writer.take(messages)
     return writer
-
-
-def in_order(source: Source) -> Iterator[LaneItem]:
-    """Yield all blocks in order, whatever parts they come from."""
-    parts = [source.items(part, 0) for part in range(source.parts)]
-    while True:
-        for part in parts:
-            item = next(part, None)
-            if item is None:
-                return
-            yield item

@@ -20,6 +20,7 @@ from flows.config import Config
 from flows.control import ControlLog
 from flows.crash import CrashPoints
 from flows.datafolder import Paths
+from flows.heartbeats import Idle
 from flows.manifest import InputSource, file_source, read_manifest, url_source
 from flows.notices import NoticePolicy
 from flows.policy import Policy, PolicyState
@@ -43,7 +44,7 @@ _INTAKE_KEY: Final = "config/intake"
 
 # (URL, first block wanted) -> all blocks: those before the first are only counted, so a paced
 # stream need not wait for them.
-BlockFactory = Callable[[str, int], Iterable[bytes]]
+BlockFactory = Callable[[str, int], Iterable[bytes | Idle]]
 
 
 class InputSpec(Struct, frozen=True, kw_only=True):
@@ -64,8 +65,11 @@ def open_input(
     options: ScanOptions,
     factories: Mapping[str, BlockFactory],
     lane_name: str = "",
+    control: Path | None = None,
 ) -> FileSource | AdaptedSource | BytesSource:
     """Open one input; ``lane_name`` is what positions call a file, else its own name.
+
+    ``control`` is the file of the control log, where a stream's heartbeats are written.
 
     Raises
     ------
@@ -77,7 +81,7 @@ def open_input(
         if factory is None:
             known = ", ".join(sorted(factories)) or "none"
             raise ValueError(f"{spec.name}: no input of kind {spec.scheme}://; there is {known}")
-        return BytesSource(spec.scheme, lambda first: factory(spec.name, first), options)
+        return BytesSource(spec.scheme, lambda first: factory(spec.name, first), options, control)
     path = Path(spec.name)
     adapter = adapters.choose(spec.format, path)
     adapter_options = adapters.AdapterOptions(accounts=spec.accounts)
@@ -149,7 +153,7 @@ class Plan:
     def _open(self) -> Source:
         options = ScanOptions(key=self.key(), tenant=TENANT, block_bytes=self._block_bytes())
         sources = [
-            open_input(spec, options, self.factories, lane_name)
+            open_input(spec, options, self.factories, lane_name, self.paths.control)
             for spec, lane_name in self._lanes()
         ]
         if len(sources) == 1:

@@ -16,6 +16,7 @@ import numpy as np
 
 from flows import adapters
 from flows.edges.files import FileBlocks, RawBlock
+from flows.heartbeats import BeatItem, Heartbeats, Idle
 from flows.lanes import NEVER_NS, BlockTimes, LaneBlock, LaneTime, stamp
 from flows.merge import MergedBatch, merge_rows
 from schemas.columns import EventColumns, HashKey, Rejected
@@ -210,14 +211,20 @@ class AdaptedSource:
 class BytesSource:
     """Blocks of NDJSON from a function, such as the simulator: the same blocks at every call.
 
-    The function is told the number of the first block wanted and yields all of them.
+    The function is told the first block wanted. It may yield ``Idle`` between blocks; when it does
+    is nobody's to repeat, so that becomes a heartbeat in the control log, and a block of its own.
     """
 
     def __init__(
-        self, name: str, blocks: Callable[[int], Iterable[bytes]], options: ScanOptions
+        self,
+        name: str,
+        blocks: Callable[[int], Iterable[bytes | Idle]],
+        options: ScanOptions,
+        control: Path | None = None,
     ) -> None:
         self._blocks = blocks
         self._options = options
+        self._beats = Heartbeats(control, name)
         self.lane_names: tuple[str, ...] = (name,)
         self.parts = 1
         self.total_bytes: int | None = None
@@ -227,12 +234,25 @@ class BytesSource:
         """See ``Source``."""
         assert part == 0
         scanner = Scanner(self._options.key, tenant=self._options.tenant)
-        offset = 0
-        for number, (raw, is_last) in enumerate(_with_last(chain(self._blocks(first), [b""]))):
-            if number >= first:
-                data = np.frombuffer(raw, np.uint8)
-                yield RawItem(RawBlock(0, number, offset, data, is_last), scanner)
-            offset += len(raw)
+        beats = self._beats.recorded()
+        wanted = first - sum(number < first for number in beats)
+        number = offset = 0
+        for made, is_last in _with_last(chain(self._blocks(wanted), [b""])):
+            while number in beats:
+                if number >= first:
+                    yield BeatItem(number, beats[number])
+                number += 1
+            if isinstance(made, Idle):
+                if number < first or not self._beats.are_kept:
+                    continue
+                self._beats.write(number, made.time_ns)
+                yield BeatItem(number, made.time_ns)
+            else:
+                if number >= first:
+                    data = np.frombuffer(made, np.uint8)
+                    yield RawItem(RawBlock(0, number, offset, data, is_last), scanner)
+                offset += len(made)
+            number += 1
 
 
 class MergedItem:
@@ -303,7 +323,7 @@ class _MergedLane:
     def columns(self) -> Iterator[EventColumns]:
         """Yield the lane's rows."""
         time = LaneTime()
-        for item in _in_order(self._source):
+        for item in in_order(self._source):
             block = item.scan()
             carry = time.carry(block.times)
             rows = block.columns.rows
@@ -375,7 +395,7 @@ def _taken_sum(lanes: Sequence[_MergedLane]) -> dict[str, int]:
     return dict(total)
 
 
-def _in_order(source: FileSource | AdaptedSource) -> Iterator[LaneItem]:
+def in_order(source: Source) -> Iterator[LaneItem]:
     """Yield all blocks of a source in order, whatever its parts."""
     parts = [source.items(part, 0) for part in range(source.parts)]
     while True:

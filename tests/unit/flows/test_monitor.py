@@ -19,7 +19,7 @@ from bytewax.testing import TestingSource, cluster_main
 from detectors.core.registry import params_types
 from flows.config import load
 from flows.lanes import LaneBlock, ShardBlock, deal
-from flows.loop import in_order
+from flows.sources import in_order
 from flows.monitor import AccountLogic, Hooks, LanePart, Pace, WriterLogic, shard_key
 from flows.plan import InputSpec, Plan
 from flows.processes import free_addresses
