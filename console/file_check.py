@@ -8,9 +8,8 @@ from numpy.typing import NDArray
 
 from detectors.core.stage import AccountStage, StageConfig
 from flows.lanes import deal
-from flows.sources import in_order
 from flows.plan import TENANT, InputSpec, open_input
-from flows.sources import ScanOptions
+from flows.sources import ScanOptions, in_order
 from flows.steps import AccountStep, LostLine
 from schemas.columns import HashKey
 

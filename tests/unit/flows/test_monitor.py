@@ -19,10 +19,10 @@ from bytewax.testing import TestingSource, cluster_main
 from detectors.core.registry import params_types
 from flows.config import load
 from flows.lanes import LaneBlock, ShardBlock, deal
-from flows.sources import in_order
 from flows.monitor import AccountLogic, Hooks, LanePart, Pace, WriterLogic, shard_key
 from flows.plan import InputSpec, Plan
 from flows.processes import free_addresses
+from flows.sources import in_order
 from lab.bench import inputs, processes
 
 SHARDS = 32

@@ -10,8 +10,8 @@ from plan_parts import CANCELLERS, DAY_NS, START_NS, lines, make_plan, story
 
 from detectors.core.stage import AccountStage
 from flows.lanes import LaneBlock, deal
-from flows.sources import in_order
 from flows.plan import Plan
+from flows.sources import in_order
 from flows.steps import END_OF_TIME_NS, AccountStep, ShardMessage
 from schemas.events import SECOND_NS
 
