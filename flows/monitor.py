@@ -25,6 +25,7 @@ Keyed = tuple[str, Any]
 WRITER_SHARD: Final = 0  # its key lands on worker 0, where the ledger lies
 # A process without shards of its own is held back by nothing but this, in allowances an epoch.
 EPOCH_WINDOWS: Final = 8
+WINDOW_MIN: Final = 2  # blocks; with one, two processes would take turns
 
 
 def shard_key(shard: int, shards: int, prefix: str = "s") -> str:
@@ -64,7 +65,7 @@ def build_flow(plan: Plan, run_key: str, hooks: "Hooks") -> Dataflow:
         return WriterLogic(step, plan)
 
     flow = Dataflow("tapewatch")
-    pace = Pace(source.parts, _window(plan, source))
+    pace = Pace(source.parts, _window(plan))
     lanes = op.input("lanes", flow, LaneSource(source, plan, pace, hooks.should_stop))
     parts = op.flat_map("scan", lanes, partial(scan, keys=keys, shards=plan.shards))
     found = op.stateful_batch(
@@ -76,9 +77,9 @@ def build_flow(plan: Plan, run_key: str, hooks: "Hooks") -> Dataflow:
     return flow
 
 
-def _window(plan: Plan, source: Source) -> int:
+def _window(plan: Plan) -> int:
     allowance = int(plan.config.value("intake.unacknowledged_bytes_max"))
-    return max(source.parts, allowance // int(plan.config.value("intake.block_bytes")))
+    return max(WINDOW_MIN, allowance // int(plan.config.value("intake.block_bytes")))
 
 
 class Hooks:
@@ -116,7 +117,7 @@ class Pace:
     stride
         How many parts share the numbers.
     window
-        In blocks; at least ``stride``, or nobody could ever go.
+        In blocks, at least 1.
     """
 
     def __init__(self, stride: int, window: int) -> None:
@@ -137,12 +138,13 @@ class Pace:
         """Note the next block that a shard waits for."""
         self._applied[shard] = number
 
-    def may_go(self, number: int) -> bool:
-        """Say whether a part may give block ``number``."""
-        lowest = min(self._next_by_part.values())
-        return number == lowest and number < min(self._applied.values(), default=lowest) + (
-            self._window
-        )
+    def is_next(self, number: int) -> bool:
+        """Say whether ``number`` is the lowest block that a part here has not given."""
+        return number == min(self._next_by_part.values())
+
+    def has_room(self, number: int) -> bool:
+        """Say whether block ``number`` is not too far ahead of the shards."""
+        return number < min(self._applied.values(), default=number) + self._window
 
 
 class LaneSource(FixedPartitionedSource[LaneItem, int]):
@@ -185,6 +187,7 @@ class LanePart(StatefulSourcePartition[LaneItem, int]):
         self._part = part
         self._next_number = first
         self._items = items
+        self._held: LaneItem | None = None  # read, but not given
         self._epoch_bytes = epoch_bytes
         self._given_bytes = 0
         self._pace = pace
@@ -195,12 +198,16 @@ class LanePart(StatefulSourcePartition[LaneItem, int]):
         """Give the next block; nothing while it is another's turn or this epoch is full."""
         if self._should_stop():
             raise StopIteration
-        if self._given_bytes >= self._epoch_bytes or not self._pace.may_go(self._next_number):
+        if self._given_bytes >= self._epoch_bytes or not self._pace.is_next(self._next_number):
             return []
-        item = next(self._items, None)
+        # Read before there is room: a part without more blocks must not wait for room to say so.
+        item = self._held = self._held or next(self._items, None)
         if item is None:
             self._pace.ended(self._part)
             raise StopIteration
+        if not self._pace.has_room(self._next_number):
+            return []
+        self._held = None
         self._next_number = item.number + self._pace.stride
         self._given_bytes += item.size
         self._pace.stands(self._part, self._next_number)

@@ -85,7 +85,7 @@ SETTINGS: Final = (
 
     Setting("intake.block_bytes", 8 * MIB, "bytes", "A lane is read in blocks of this size: large enough to keep the scanner busy, small enough for the cache.", 4 * KIB, 256 * MIB, changes_results=False),
     Setting("intake.batch_rows", 64_000, "events", "An item in the dataflow holds at most this many events; small items lose most of the speed.", 1, 4_000_000, changes_results=False),
-    Setting("intake.unacknowledged_bytes_max", 64 * MIB, "bytes", "A source stops reading this far ahead of what the shards have taken, as nothing in the engine holds it back.", 4 * KIB, 4096 * MIB, changes_results=False),
+    Setting("intake.unacknowledged_bytes_max", 32 * MIB, "bytes", "A source stops reading this far ahead of what the shards have taken, as nothing in the engine holds it back.", 4 * KIB, 4096 * MIB, changes_results=False),
 
     Setting("lateness_ns", 5 * SECOND_NS, "ns of event time", "An event older than its lane's time by more than this is late; exchange gateways reorder by milliseconds, gateways of apps by seconds.", 0, 7 * DAY_NS),
     Setting("lateness_sources", {}, "source = ns", "Allowed lateness by source, where it is not the default.", type=dict[str, Annotated[int, Meta(ge=0)]]),

@@ -90,7 +90,8 @@ def test_two_processes_share_the_shards_in_the_same_way() -> None:
         )
         for process in range(2)
     ]
-    seen = [each.communicate()[0].decode().strip() for each in started]
+    # The engine tells on standard output that it waits for its peer; what we print comes last.
+    seen = [each.communicate()[0].decode().strip().splitlines()[-1] for each in started]
     assert seen == [str([(s, w) for s in range(SHARDS) if s % 2 == w]) for w in range(2)]
 
 
@@ -136,6 +137,14 @@ def test_a_part_that_has_ended_holds_nobody_back() -> None:
     for part in (one, two):
         with pytest.raises(StopIteration):
             part.next_batch()
+
+
+def test_a_part_finds_its_end_though_no_room_is_left() -> None:
+    pace = Pace(8, 1)
+    pace.applied(0, 3)  # all three blocks there are; this part would go on with the eleventh
+    part = LanePart(2, 10, iter([]), 1_000, pace, lambda: False)
+    with pytest.raises(StopIteration):
+        part.next_batch()
 
 
 def test_parts_wait_for_the_slowest_shard() -> None:
