@@ -30,6 +30,7 @@ EVENTS: Final = 60_000
 ACCOUNTS: Final = 10_000
 KILLS: Final = 200
 KILLS_QUICK: Final = 20
+EVENTS_QUICK: Final = 30_000
 # Small blocks and epochs, so that a short run has many moments; more alerts than a quiet day has.
 SETTINGS: Final = (
     "epoch_seconds=0.1",
@@ -96,7 +97,8 @@ def run(*, quick: bool, say: Callable[[str], None]) -> dict[str, Any]:
     """Run the bench; see ``lab.bench.run``."""
     kills = KILLS_QUICK if quick else KILLS
     with tempfile.TemporaryDirectory(prefix="tapewatch-crash-") as folder:
-        tally, expected = kill_runs(Path(folder), kills, SEED, say)
+        events = EVENTS_QUICK if quick else EVENTS
+        tally, expected = kill_runs(Path(folder), kills, say, events=events)
     return {
         "machine": machine.describe(),
         "commit": machine.commit(),
@@ -120,12 +122,12 @@ def run(*, quick: bool, say: Callable[[str], None]) -> dict[str, Any]:
 
 
 def kill_runs(
-    folder: Path, kills: int, seed: int, say: Callable[[str], None]
+    folder: Path, kills: int, say: Callable[[str], None], *, events: int, seed: int = SEED
 ) -> tuple[Tally, Content]:
     """Kill ``kills`` starts and compare every chain's end; also return the unbroken run's."""
     rng = random.Random(seed)  # noqa: S311 - a seeded plan, no secret
-    bench = _Bench(folder, rng)
-    say(f"An unbroken run of {EVENTS:,} events, to compare with.")
+    bench = _Bench(folder, rng, events)
+    say(f"An unbroken run of {events:,} events, to compare with.")
     expected = bench.unbroken()
     tally = Tally()
     wanted = _wanted(kills, rng)
@@ -150,13 +152,13 @@ def _wanted(kills: int, rng: random.Random) -> list[str]:
 class _Bench:
     """The input and the commands of one bench."""
 
-    def __init__(self, folder: Path, rng: random.Random) -> None:
+    def __init__(self, folder: Path, rng: random.Random, events: int) -> None:
         self._folder = folder
         self._rng = rng
         self._input = folder / "day.ndjson"
         self._chains = 0
         self._work_seconds = 0.0
-        lines = inputs.market_lines(EVENTS, SEED, ACCOUNTS)
+        lines = inputs.market_lines(events, SEED, ACCOUNTS)
         inputs.write_lines(self._input, inputs.roughen(lines, SEED))
 
     def unbroken(self) -> Content:

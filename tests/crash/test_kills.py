@@ -10,7 +10,7 @@ from lab.bench import crash
 
 @pytest.mark.slow
 def test_killed_runs_leave_what_an_unbroken_run_leaves(tmp_path: Path) -> None:
-    tally, expected = crash.kill_runs(tmp_path, crash.KILLS_QUICK, crash.SEED, print)
+    tally, expected = crash.kill_runs(tmp_path, crash.KILLS_QUICK, print, events=crash.EVENTS_QUICK)
 
     assert tally.lost.total() == 0, tally.examples
     assert tally.doubled.total() == 0, tally.examples
@@ -20,14 +20,14 @@ def test_killed_runs_leave_what_an_unbroken_run_leaves(tmp_path: Path) -> None:
     assert set(POINTS) < set(tally.kills)
     # The comparison is worth nothing if there was little to lose.
     least = {
-        "alerts": 300,
-        "alert_updates": 100,
-        "dead_letters": 100,
-        "notices": 20,
-        "entries": 900,
+        "alerts": 100,
+        "alert_updates": 30,
+        "dead_letters": 30,
+        "notices": 3,
+        "entries": 250,
     }
     for part, count in least.items():
         assert len(expected.parts[part]) >= count, part
     summary = expected.parts["summary"]
-    assert summary["late"] > 50
-    assert summary["duplicates"] > 50
+    assert summary["late"] > 10
+    assert summary["duplicates"] > 10
