@@ -93,11 +93,7 @@ class Children:
 
 
 def _start(command: Sequence[str], order: WorkerOrders) -> "subprocess.Popen[bytes]":
-    # The engine writes to a child's standard output while it waits for its peer; what we print
-    # there is read by programs, so nothing else may reach it.
-    process = subprocess.Popen(  # noqa: S603 - our own command
-        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
-    )
+    process = subprocess.Popen(command, stdin=subprocess.PIPE)  # noqa: S603 - our own command
     assert process.stdin is not None
     process.stdin.write(msgspec_json.encode(order) + b"\n")
     process.stdin.flush()

@@ -1,5 +1,6 @@
 """One run over bounded input, from start or from where it stopped, to its summary."""
 
+import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -172,6 +173,8 @@ def _orders(
 def run_worker(handle: int, make_plan: Callable[[WorkerOrders], Plan]) -> None:
     """Be one of the other processes of a run, to its end; ``handle`` gives our orders."""
     orders = read_orders(handle)
+    # The engine says on standard output that it waits for its peer; programs read ours there.
+    os.dup2(2, 1)
     plan = make_plan(orders)
     stop = StopFlag(tell_parent)
     held = hold_recovery(plan.paths.recovery / _CHILDREN_LOCK)
