@@ -6,13 +6,16 @@ running maximum over pairs of neighbours, so it can be computed block by block, 
 put together afterwards.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from flows.edges.files import FilePlace, read_place
 from schemas.columns import KIND, ROW, EventColumns, Rejected, Rows
+from schemas.copying import copy_bytes
 from schemas.events import SECOND_NS
 from schemas.jit import kernel
 
@@ -140,6 +143,8 @@ class LaneBlock:
         Optional fields that an adapter left out, by name.
     unknown_fields
         Fields we do not know that stood on accepted lines, by name.
+    place
+        Where the columns' bytes lie, if anywhere but in memory.
     """
 
     number: int
@@ -150,14 +155,15 @@ class LaneBlock:
     is_last: bool = False
     skipped_fields: dict[str, int] = field(default_factory=dict)
     unknown_fields: dict[str, int] = field(default_factory=dict)
+    place: FilePlace | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ShardBlock:
     """One shard's part of a block; every shard gets one of every block, empty ones too.
 
-    Inside a process the shards of a block share its bytes. Pickled, for another process or a
-    snapshot, each takes along the lines of its own rows only.
+    Inside a process the shards of a block share its bytes. Pickled for another process, each takes
+    along the place of those bytes, or where they have none the lines of its own rows.
     """
 
     shard: int
@@ -169,19 +175,23 @@ class ShardBlock:
     rejected: tuple[tuple[int, Rejected], ...] = ()
     skipped_fields: dict[str, int] = field(default_factory=dict)
 
-    def __reduce__(self) -> tuple[type["ShardBlock"], tuple[Any, ...]]:
-        """Pickle with the rows' own lines."""
-        own = own_lines(self.columns)
-        return ShardBlock, (
-            self.shard,
-            self.number,
-            own,
-            self.times,
-            self.is_absolute,
-            self.is_last,
-            self.rejected,
-            self.skipped_fields,
-        )
+    place: FilePlace | None = None
+
+    def with_own_lines(self) -> "ShardBlock":
+        """Return the block with its rows' lines, which needs no file: for snapshots."""
+        return replace(self, columns=own_lines(self.columns), place=None)
+
+    def __reduce__(self) -> tuple[Callable[..., "ShardBlock"], tuple[Any, ...]]:
+        """Pickle without bytes that others see too."""
+        block = self if self.place is not None and len(self.columns) else self.with_own_lines()
+        values = {f.name: getattr(block, f.name) for f in fields(block)}
+        columns = values.pop("columns")
+        return _received, (columns.rows, None if block.place else columns.raw, values)
+
+
+def _received(rows: Rows, raw: NDArray[np.uint8] | None, values: dict[str, Any]) -> ShardBlock:
+    lines = read_place(values["place"]) if raw is None else raw
+    return ShardBlock(columns=EventColumns(rows, lines), **values)
 
 
 @kernel
@@ -189,9 +199,8 @@ def gather_lines(rows: Rows, raw: NDArray[np.uint8], target: NDArray[np.uint8]) 
     """Copy the rows' lines into ``target``, one after another, and point the rows there."""
     place = 0
     for i in range(len(rows)):
-        start, length = rows[i]["line_start"], rows[i]["line_length"]
-        for k in range(length):  # assigning a slice would copy it aside first
-            target[place + k] = raw[start + k]
+        length = rows[i]["line_length"]
+        copy_bytes(target, place, raw, rows[i]["line_start"], length)
         rows[i]["line_start"] = place
         place += length
 
@@ -267,6 +276,7 @@ def deal(block: LaneBlock, shards: int) -> list[ShardBlock]:
             is_last=block.is_last,
             rejected=tuple(block.rejected) if s == 0 else (),
             skipped_fields=block.skipped_fields if s == 0 else {},
+            place=block.place,
         )
         for s, rows in enumerate(_deal_rows(block.columns.rows, shards))
     ]

@@ -10,6 +10,7 @@ from msgspec import Struct
 from msgspec import json as msgspec_json
 
 from detectors.core.contract import Detector
+from detectors.core.memory import Scratch
 from detectors.core.packs import pack_names
 from detectors.core.registry import build_detectors, detector_names, detector_type
 from detectors.core.stage import AccountStage, StageConfig
@@ -224,7 +225,9 @@ class Plan:
             duplicates_max=int(config.value("duplicates.entries_max")),
             order_age_ns=int(config.value("order_table.age_max_ns")),
         )
-        return lambda: AccountStage(self.detectors(), stage_config)
+        detectors = self.detectors()  # they hold parameters only: what is remembered is the stage's
+        scratch = Scratch()  # shards of one process take turns
+        return lambda: AccountStage(detectors, stage_config, scratch)
 
     def account_step(
         self, shard: int, make_stage: Callable[[], AccountStage], state: dict[str, Any] | None

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple, Protocol, TypeVar
 import numpy as np
 
 from flows import adapters
-from flows.edges.files import FileBlocks, RawBlock
+from flows.edges.files import FileBlocks, FilePlace, RawBlock
 from flows.heartbeats import BeatItem, Heartbeats, Idle
 from flows.lanes import NEVER_NS, BlockTimes, LaneBlock, LaneTime, stamp
 from flows.merge import MergedBatch, merge_rows
@@ -67,13 +67,14 @@ class ScanOptions(NamedTuple):
 
 
 class RawItem:
-    """A block of NDJSON as it lies in a file."""
+    """A block of NDJSON as it lies in a file; ``path`` where every process can look it up."""
 
-    def __init__(self, block: RawBlock, scanner: Scanner) -> None:
+    def __init__(self, block: RawBlock, scanner: Scanner, path: Path | None = None) -> None:
         self.number = block.number
         self.size = len(block.raw)
         self._block = block
         self._scanner = scanner
+        self._path = path
 
     def scan(self) -> LaneBlock:
         """See ``LaneItem``."""
@@ -91,7 +92,13 @@ class RawItem:
             times=stamp(scanned.columns.rows, scanned.line_count),
             is_last=block.is_last,
             unknown_fields=scanned.unknown_fields,
+            place=self._place(),
         )
+
+    def _place(self) -> FilePlace | None:
+        if self._path is None:
+            return None
+        return FilePlace(str(self._path), self._block.byte_offset, self.size)
 
 
 class FileSource:
@@ -122,7 +129,7 @@ class FileSource:
                 return
             for number in range(part, self._count, self.parts):
                 if number >= first:
-                    yield RawItem(blocks.read(number), scanner)
+                    yield RawItem(blocks.read(number), scanner, self._path)
 
 
 class AdaptedItem:

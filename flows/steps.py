@@ -156,7 +156,7 @@ class AccountStep:
             "stage": pack_tree(self.stage.dump()),
             "lane_time": astuple(self.lane_time),
             "next_number": self.next_number,
-            "waiting": dict(self.waiting),
+            "waiting": {number: block.with_own_lines() for number, block in self.waiting.items()},
             "closed_until_ns": self.closed_until_ns,
             "refused": self.refused,
             "skipped": dict(self.skipped),

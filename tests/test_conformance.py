@@ -103,7 +103,7 @@ class TestEveryExample:
     def test_leaves_its_steps_as_they_were(self, name: str, example: str) -> None:
         stage = stage_of(rules_of(name, example), **CONFIG)
         stage.take(columns_of(EVENTS), no_carry())
-        steps = stage._steps[: len(EVENTS)]
+        steps = stage._scratch.steps[: len(EVENTS)]
         before = steps.tobytes()
         one, state = stage.detectors[0], stage.subjects[0]
         state.reserve(len(state.slots), len(steps), uses_pool=one.uses_pool)
@@ -209,7 +209,7 @@ def test_a_full_buffer_of_verdicts_is_emptied_and_filled_again() -> None:
             tape.new(account + i / 10, f"{account}-{i}", account_id=f"A{account}")
     stage = stage_of(rules)
     output = feed(stage, columns_of(tape.events), [30] * 100)
-    assert len(stage._buffer.records) == 60
+    assert len(stage._scratch.buffer.records) == 60
     assert sum(f.phase == "confirmed" for f in output.findings) == 300
 
 

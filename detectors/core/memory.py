@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.core.contract import FINDING, Findings
+from detectors.core.contract import FINDING, STEP, Findings, Steps
 from schemas.jit import Int, inlined, kernel
 
 # ``counters``: rows handed out; subjects whose day awaits its verdict.
@@ -19,6 +19,7 @@ ROWS, UNJUDGED = range(2)
 NODES, FREE_NODE = range(2)
 CAPACITY_MIN: Final = 64
 
+_NO_FINDINGS: Final = np.zeros(0, FINDING)
 NODE: Final = np.dtype([("time_ns", "<i8"), ("next", "<i4"), ("padding", "u1", (4,))])
 
 
@@ -165,5 +166,29 @@ class FindingBuffer:
     def take(self) -> Findings:
         """Return a copy of what was written and start again."""
         count = int(self.count[0])
+        if count == 0:
+            return _NO_FINDINGS
         self.count[0] = 0
         return self.records[:count].copy()
+
+
+class Scratch:
+    """Room that one batch at a time needs; stages that take turns may share it.
+
+    Attributes
+    ----------
+    steps
+        Shape (n,), dtype ``STEP``.
+    buffer
+        Room for two findings a step.
+    """
+
+    def __init__(self) -> None:
+        self.steps: Steps = np.zeros(0, STEP)
+        self.buffer = FindingBuffer.of(2)
+
+    def reserve(self, count: int) -> None:
+        """Have room for ``count`` steps."""
+        if len(self.steps) < count:
+            self.steps = np.zeros(count, STEP)
+            self.buffer = FindingBuffer.of(2 * count)

@@ -21,10 +21,10 @@ from detectors.core.account_state import (
     StageArrays,
     StageSettings,
 )
-from detectors.core.contract import HEADROOM, STEP, Detector
+from detectors.core.contract import HEADROOM, Detector
 from detectors.core.duplicates import SEEN_FORCED
 from detectors.core.findings import Narrator
-from detectors.core.memory import FindingBuffer, SubjectState
+from detectors.core.memory import Scratch, SubjectState
 from detectors.core.order_table import sweep_orders
 from schemas.alerts import Finding, Headroom
 from schemas.columns import KIND, EventColumns, HashKey
@@ -116,9 +116,16 @@ class AccountStage:
         One a rule; their order is the order of the rule bits.
     config
         Calendars, hash key, lateness and bounds.
+    scratch
+        Room shared with other stages of the same thread; of its own without.
     """
 
-    def __init__(self, detectors: Sequence[Detector], config: StageConfig) -> None:
+    def __init__(
+        self,
+        detectors: Sequence[Detector],
+        config: StageConfig,
+        scratch: Scratch | None = None,
+    ) -> None:
         self.detectors = list(detectors)
         self.config = config
         self.state = AccountState()
@@ -139,8 +146,7 @@ class AccountStage:
             rules_anywhere=np.uint64(self._rules_for(None, None)),
             zone_day_ns=config.calendars.zone_day_ns,
         )
-        self._steps = np.zeros(0, STEP)
-        self._buffer = FindingBuffer.of(2)
+        self._scratch = scratch or Scratch()
 
     def _table(self, detector: Detector) -> Any:
         return self.state.accounts if detector.subject == "account" else self.state.contracts
@@ -180,7 +186,7 @@ class AccountStage:
         output = StageOutput()
         self._meet_instruments(columns)
         self._reserve(len(columns), carry)
-        steps = self._steps[: len(columns)]
+        steps = self._scratch.steps[: len(columns)]
         kinds = np.ascontiguousarray(columns.rows["kind"])
         start = 0
         for stop in _segments(kinds == _FILE):
@@ -209,9 +215,7 @@ class AccountStage:
         for detector, subject in zip(self.detectors, self.subjects, strict=True):
             subjects = len(self._table(detector).rows)
             subject.reserve(subjects, count, uses_pool=detector.uses_pool)
-        if len(self._steps) < count:
-            self._steps = np.zeros(count, STEP)
-            self._buffer = FindingBuffer.of(2 * count)
+        self._scratch.reserve(count)
 
     def _meet_instruments(self, columns: EventColumns) -> None:
         """Give instruments seen for the first time a name, their rules and their calendar."""
@@ -268,9 +272,10 @@ class AccountStage:
 
     def _detect(self, columns: EventColumns, steps: NDArray[np.void], output: StageOutput) -> None:
         found = []
+        buffer = self._scratch.buffer
         for index, detector in enumerate(self.detectors):
-            detector.update(steps, self.subjects[index], self._buffer)
-            found += [(int(f["at"]), index, f) for f in self._buffer.take()]
+            detector.update(steps, self.subjects[index], buffer)
+            found += [(int(f["at"]), index, f) for f in buffer.take()]
         found.sort(key=lambda entry: entry[:2])
         narrator = Narrator(self, columns)
         for _, index, record in found:
@@ -289,9 +294,9 @@ class AccountStage:
             is_full = True
             while is_full:
                 with np.errstate(over="ignore"):  # as above
-                    detector.close(self.subjects[index], watermark_ns, self._buffer)
-                found = self._buffer.take()
-                is_full = len(found) == len(self._buffer.records)
+                    detector.close(self.subjects[index], watermark_ns, self._scratch.buffer)
+                found = self._scratch.buffer.take()
+                is_full = len(found) == len(self._scratch.buffer.records)
                 for record in found:
                     narrator.tell(detector, record, output)
         return output

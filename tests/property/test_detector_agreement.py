@@ -66,7 +66,7 @@ def test_steps_agree_with_plain_python(events: list[dict[str, Any]]) -> None:
     stage = stage_of(all_rules(), **CONFIG)
     stage.take(columns_of(events), no_carry())
     for index, expected in enumerate(naive_steps(events, **CONFIG)):
-        got = stage._steps[index]
+        got = stage._scratch.steps[index]
         assert (expected is None) == (got["account"] < 0), index
         if expected is not None:
             assert told(got) == told_of(expected), (index, events[index])

@@ -1,0 +1,40 @@
+"""Copying bytes inside kernels: assigning a slice would copy it aside first."""
+
+from typing import Any
+
+import numpy as np
+from numba.core import cgutils, types
+from numba.extending import intrinsic, overload
+
+from schemas.columns import Bytes
+
+
+@intrinsic
+def _copy_at(_context: Any, target: Any, place: Any, source: Any, start: Any, size: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> None:
+        to = context.make_array(signature.args[0])(context, builder, args[0])
+        origin = context.make_array(signature.args[2])(context, builder, args[2])
+        cgutils.raw_memcpy(  # type: ignore[no-untyped-call]
+            builder,
+            builder.gep(to.data, [args[1]]),
+            builder.gep(origin.data, [args[3]]),
+            args[4],
+            1,
+        )
+
+    return types.void(target, place, source, start, size), codegen
+
+
+def copy_bytes(target: Bytes, place: int, source: Bytes, start: int, size: int) -> None:
+    """Copy ``source[start : start + size]`` to ``target[place :]``; the arrays do not overlap.
+
+    Inside kernels nothing checks the bounds: the caller has.
+    """
+    target[place : place + size] = source[start : start + size]
+
+
+@overload(copy_bytes)
+def _copy_bytes_overload(target, place, source, start, size):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, ARG001 numba compares bare signatures
+    return lambda target, place, source, start, size: _copy_at(  # type: ignore[call-arg]
+        target, np.int64(place), source, np.int64(start), np.int64(size)
+    )
