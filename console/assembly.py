@@ -10,6 +10,7 @@ from console.exits import UsageProblem
 from console.reading import read_config
 from flows import adapters
 from flows.config import Config, ConfigError
+from flows.edges import kafka_url
 from flows.edges.files import FileBlocks
 from flows.plan import InputSpec, Plan
 from flows.processes import WorkerOrders
@@ -46,8 +47,10 @@ def check_input(spec: InputSpec) -> None:
     try:
         if spec.scheme == "sim":
             sim_stream.parse_url(spec.name)
+        elif spec.scheme == kafka_url.SCHEME:
+            kafka_url.parse(spec.name)
         elif spec.scheme:
-            known = ", ".join(f"{name}://" for name in FACTORIES)
+            known = ", ".join(f"{name}://" for name in (*FACTORIES, kafka_url.SCHEME))
             raise UsageProblem(f"{spec.name}: there is no such kind of input; there is {known}.")
         else:
             _check_file(spec)

@@ -9,6 +9,7 @@ import typer
 from console import options, screen
 from console.commands import Command, group, takes
 from console.reading import read_config
+from schemas import settings
 
 app = group("""\
 Show every setting and where it came from.
@@ -43,7 +44,9 @@ def config_show(asked: Asked) -> None:
     $ tapewatch config show --set lateness_ns=2000000000 --json
     """
     config = read_config(asked.data, asked.flags, asked.config_file)
-    rows = [(name, config.value(name), config.origin(name)) for name in config.names()]
+    rows = [
+        (name, _shown(name, config.value(name)), config.origin(name)) for name in config.names()
+    ]
     if asked.as_json:
         screen.put_json(
             {name: {"value": _plain(value), "origin": origin} for name, value, origin in rows}
@@ -58,6 +61,14 @@ def config_show(asked: Asked) -> None:
         cells = [name, screen.plain(shown), screen.plain(origin)]
         table.add_row(*cells[: 3 if asked.origin else 2])
     screen.out().print(table)
+
+
+def _shown(name: str, value: Any) -> Any:
+    """Return a value as people may see it."""
+    setting = settings.BY_NAME.get(name)
+    if setting is None or not setting.is_secret:
+        return value
+    return dict.fromkeys(value, "(hidden)")
 
 
 def _plain(value: Any) -> Any:

@@ -14,7 +14,7 @@ MEANINGS: Final = {
     FINDINGS: "done, and something was found; or an error of Tapewatch itself",
     USAGE: "the command line is wrong",
     CONFIG: "the configuration is wrong",
-    UNAVAILABLE: "a file is missing, or a data folder is in use or holds something else",
+    UNAVAILABLE: "a file or broker is missing, or a data folder is in use or holds something else",
     INTEGRITY: "the ledger is not sound",
 }
 
@@ -24,6 +24,7 @@ _CODES: Final = {
     "flows.config.ConfigError": CONFIG,
     "flows.calendars.CalendarError": CONFIG,
     "flows.edges._bytes.FileProblem": UNAVAILABLE,
+    "flows.edges.kafka_url.KafkaProblem": UNAVAILABLE,
     "flows.manifest.DataFolderError": UNAVAILABLE,
     "flows.store.schema.StoreError": UNAVAILABLE,
     "flows.control.ControlError": UNAVAILABLE,

@@ -55,6 +55,8 @@ def replay(asked: Asked) -> None:
         for name in asked.files
     ]
     plan = assembly.make_plan(config, inputs)
+    if plan.is_live and asked.engine == "loop":
+        raise exits.UsageProblem("The plain loop does not read Kafka; leave out --engine loop.")
     how = assembly.run_options(asked.flags, asked.config_file, asked.engine, asked.processes)
     with RunProgress(assembly.block_count(plan)) as progress:
         compile_ahead()

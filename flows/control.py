@@ -17,6 +17,7 @@ from msgspec import Struct, structs
 
 ControlKind: TypeAlias = Literal[
     "heartbeat",
+    "lane.started",
     "config",
     "notice.answered",
     "silence",

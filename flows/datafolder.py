@@ -46,6 +46,11 @@ class Paths:
         return self.root / "store.sqlite3"
 
     @property
+    def arrivals(self) -> Path:
+        """The SQLite file of the arrival log."""
+        return self.root / "arrivals.sqlite3"
+
+    @property
     def control(self) -> Path:
         """The SQLite file of the control log."""
         return self.root / "control.sqlite3"

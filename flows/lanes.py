@@ -145,6 +145,14 @@ class LaneBlock:
         Fields we do not know that stood on accepted lines, by name.
     place
         Where the columns' bytes lie, if anywhere but in memory.
+    lane
+        Which lane it is of, where lanes have positions of their own.
+    next_number
+        Of such a lane: the position behind the block; ``number`` is the one it begins at.
+    lane_count
+        How many such lanes must end before the input has ended; 0 where it never does.
+    is_for_all
+        Goes to every shard, those without rows too.
     """
 
     number: int
@@ -156,6 +164,10 @@ class LaneBlock:
     skipped_fields: dict[str, int] = field(default_factory=dict)
     unknown_fields: dict[str, int] = field(default_factory=dict)
     place: FilePlace | None = None
+    lane: int = 0
+    next_number: int = 0
+    lane_count: int = 0
+    is_for_all: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +188,9 @@ class ShardBlock:
     skipped_fields: dict[str, int] = field(default_factory=dict)
 
     place: FilePlace | None = None
+    lane: int = 0
+    next_number: int = 0
+    lane_count: int = 0
 
     def with_own_lines(self) -> "ShardBlock":
         """Return the block with its rows' lines, which needs no file: for snapshots."""
@@ -266,6 +281,7 @@ def _deal_rows(rows: Rows, shards: int) -> list[Rows]:
 
 def deal(block: LaneBlock, shards: int) -> list[ShardBlock]:
     """Deal a block's rows to the shards, in lane order within each; refused lines to shard 0."""
+    has_own = bool(block.rejected or block.skipped_fields or block.times.ahead)
     return [
         ShardBlock(
             shard=s,
@@ -277,6 +293,10 @@ def deal(block: LaneBlock, shards: int) -> list[ShardBlock]:
             rejected=tuple(block.rejected) if s == 0 else (),
             skipped_fields=block.skipped_fields if s == 0 else {},
             place=block.place,
+            lane=block.lane,
+            next_number=block.next_number,
+            lane_count=block.lane_count,
         )
         for s, rows in enumerate(_deal_rows(block.columns.rows, shards))
+        if block.is_for_all or len(rows) or (s == 0 and has_own)
     ]

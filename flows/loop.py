@@ -6,6 +6,7 @@ second start reads everything again, and since all outputs go by key, adds nothi
 
 from collections.abc import Callable
 
+from flows.kafka_source import KafkaSource
 from flows.lanes import deal
 from flows.plan import Plan
 from flows.sources import in_order
@@ -17,6 +18,7 @@ def run_loop(
 ) -> WriterStep:
     """Run to the end of the input and return the writer, still open."""
     source = plan.source()
+    assert not isinstance(source, KafkaSource), "the plain loop reads bounded input only"
     make_stage = plan.stage_factory(source)
     steps = [plan.account_step(shard, make_stage, None) for shard in range(plan.shards)]
     writer = plan.writer_step(run_key, None)

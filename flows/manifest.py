@@ -69,9 +69,11 @@ def file_source(path: Path, file_format: str, options: str = "") -> InputSource:
     )
 
 
-def url_source(url: str, stream_format: str, options: str = "") -> InputSource:
-    """Return the identity of an endless source: its URL."""
-    digest = sha256(url.encode()).hexdigest()
+def url_source(
+    url: str, stream_format: str, options: str = "", identity: str | None = None
+) -> InputSource:
+    """Return the identity of an endless source: its URL, or what of it says which events come."""
+    digest = sha256((url if identity is None else identity).encode()).hexdigest()
     return InputSource(name=url, sha256=digest, size=0, format=stream_format, options=options)
 
 

@@ -9,12 +9,14 @@ from functools import partial
 from typing import Any, Final
 
 import bytewax.operators as op
-from bytewax.dataflow import Dataflow
+from bytewax.dataflow import Dataflow, Stream
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.operators import StatefulBatchLogic
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
+from flows.kafka_source import KafkaSource
 from flows.lanes import ShardBlock, deal
+from flows.live_flow import LiveSource
 from flows.plan import Plan
 from flows.sources import LaneItem, Source
 from flows.steps import AccountStep, ShardMessage
@@ -66,7 +68,7 @@ def build_flow(plan: Plan, run_key: str, hooks: "Hooks") -> Dataflow:
 
     flow = Dataflow("tapewatch")
     pace = Pace(source.parts, _window(plan))
-    lanes = op.input("lanes", flow, LaneSource(source, plan, pace, hooks.should_stop))
+    lanes: Stream[LaneItem] = op.input("lanes", flow, _input(source, plan, pace, hooks))
     parts = op.flat_map("scan", lanes, partial(scan, keys=keys, shards=plan.shards))
     found = op.stateful_batch(
         "accounts", parts, lambda state: AccountLogic(start_shard, plan, pace, state)
@@ -77,19 +79,30 @@ def build_flow(plan: Plan, run_key: str, hooks: "Hooks") -> Dataflow:
     return flow
 
 
+def _input(source: Source | KafkaSource, plan: Plan, pace: "Pace", hooks: "Hooks") -> Any:
+    if isinstance(source, KafkaSource):
+        allowance = int(plan.config.value("intake.unacknowledged_bytes_max"))
+        return LiveSource(source, hooks.process, hooks.processes, allowance, hooks.should_stop)
+    return LaneSource(source, plan, pace, hooks.should_stop)
+
+
 def _window(plan: Plan) -> int:
     allowance = int(plan.config.value("intake.unacknowledged_bytes_max"))
     return max(WINDOW_MIN, allowance // int(plan.config.value("intake.block_bytes")))
 
 
 class Hooks:
-    """What the process around the flow gives it: when to stop, whom to tell."""
+    """What the process around the flow gives it: when to stop, whom to tell, which one it is."""
 
     def __init__(
         self,
         should_stop: Callable[[], bool] = lambda: False,
         on_progress: Callable[[Any], None] = lambda _progress: None,
+        process: int = 0,
+        processes: int = 1,
     ) -> None:
+        self.process = process
+        self.processes = processes
         self.should_stop = should_stop
         self.on_progress = on_progress
         self.writer: WriterStep | None = None  # in the process where the writer runs

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -16,12 +17,16 @@ from detectors.core.registry import build_detectors, detector_names, detector_ty
 from detectors.core.stage import AccountStage, StageConfig
 from flows import adapters, clock
 from flows.acts import ActMaker
+from flows.arrivals import Arrival, ArrivalLog
 from flows.calendars import TradingDays
 from flows.config import Config
 from flows.control import ControlLog
 from flows.crash import CrashPoints
 from flows.datafolder import Paths
+from flows.edges import kafka_url
 from flows.heartbeats import Idle
+from flows.kafka_source import KafkaOptions, KafkaSource
+from flows.live_step import resume_live
 from flows.manifest import InputSource, file_source, read_manifest, url_source
 from flows.notices import NoticePolicy
 from flows.policy import Policy, PolicyState
@@ -34,6 +39,7 @@ from ledger.writer import LedgerWriter
 from schemas import settings
 from schemas.caches import cache_folder
 from schemas.columns import HashKey
+from schemas.events import SECOND_NS
 from schemas.hashing import murmur2_bytes
 from schemas.ids import digest_parts
 
@@ -135,6 +141,8 @@ class Plan:
         return self._identities
 
     def _identity(self, spec: InputSpec) -> InputSource:
+        if spec.scheme == kafka_url.SCHEME:
+            return url_source(spec.name, NDJSON, identity=kafka_url.parse(spec.name).identity)
         if spec.scheme:
             return url_source(spec.name, NDJSON)
         path = Path(spec.name)
@@ -145,14 +153,17 @@ class Plan:
         """Return the key of the identifier hashes, which lives with the data folder."""
         return HashKey(*Pepper.of(self.data).hash_key())
 
-    def source(self) -> Source:
+    def source(self) -> Source | KafkaSource:
         """Open the inputs: one by itself, several merged by event time."""
         source = self._open()
         self.notes = source.notes
         return source
 
-    def _open(self) -> Source:
+    def _open(self) -> Source | KafkaSource:
         options = ScanOptions(key=self.key(), tenant=TENANT, block_bytes=self._block_bytes())
+        if self.is_live:
+            url = kafka_url.parse(self.inputs[0].name)
+            return KafkaSource(url, options, self._kafka_options(), self.paths.control)
         sources = [
             open_input(spec, options, self.factories, lane_name, self.paths.control)
             for spec, lane_name in self._lanes()
@@ -163,6 +174,17 @@ class Plan:
         if len(files) != len(sources):
             raise ValueError("a stream such as sim:// is read alone; name no other input beside it")
         return MergedSource(files, options)
+
+    @property
+    def is_live(self) -> bool:
+        """Say whether several lanes come in as they please, and meet in the shards."""
+        return len(self.inputs) == 1 and self.inputs[0].scheme == kafka_url.SCHEME
+
+    def _kafka_options(self) -> KafkaOptions:
+        return KafkaOptions(
+            properties=self.config.value("kafka.properties"),
+            idle_ns=int(float(self.config.value("intake.idle_seconds")) * SECOND_NS),
+        )
 
     def _lanes(self) -> list[tuple[InputSpec, str]]:
         """Return the inputs in the order of their lanes, with the names of the first start.
@@ -211,7 +233,7 @@ class Plan:
         packs = list(self.config.value("packs.enabled")) or pack_names()
         return build_detectors(packs, overrides)
 
-    def stage_factory(self, source: Source) -> Callable[[], AccountStage]:
+    def stage_factory(self, source: Source | KafkaSource) -> Callable[[], AccountStage]:
         """Return a function that makes a shard's stage; calendars are shared between shards."""
         config = self.config
         stage_config = StageConfig(
@@ -234,7 +256,14 @@ class Plan:
     ) -> AccountStep:
         """Start one shard."""
         batch_rows = int(self.config.value("intake.batch_rows"))
+        if self.is_live:
+            return resume_live(shard, make_stage, batch_rows, state, self._script)
         return AccountStep.resume(shard, make_stage, batch_rows, state)
+
+    def _script(self, shard: int, ordinal: int) -> list[Arrival]:
+        """Return the order of arrivals that an earlier run wrote down."""
+        with closing(ArrivalLog(self.paths.arrivals)) as log:
+            return log.read(shard, ordinal)
 
     def shard_of(self, account_id: str) -> int:
         """Return the shard of an account, as the rows' own hash gives it."""
@@ -267,6 +296,7 @@ class Plan:
             ),
             control=ControlLog(paths.control),
             outbox=self.data / "outbox" / "notices",
+            arrivals=ArrivalLog(paths.arrivals) if self.is_live else None,
         )
         step = WriterStep(
             Policy(policy_state, maker, notices, may_notify), outputs, run_key, self.shards

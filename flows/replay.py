@@ -89,7 +89,12 @@ def run(
         else:
             stop = StopFlag()
             with stop.on_signals():
-                writer = _run_engine(plan, held, options, Hooks(stop.is_set, on_progress))
+                writer = _run_engine(
+                    plan,
+                    held,
+                    options,
+                    Hooks(stop.is_set, on_progress, processes=options.processes),
+                )
         return _end(plan, held, writer, began_ns)
 
 
@@ -180,12 +185,16 @@ def run_worker(handle: int, make_plan: Callable[[WorkerOrders], Plan]) -> None:
     held = hold_recovery(plan.paths.recovery / _CHILDREN_LOCK)
     with held, stop.on_signals():
         cluster_main(  # type: ignore[no-untyped-call]
-            build_flow(plan, orders.run_key, Hooks(stop.is_set)),
+            build_flow(plan, orders.run_key, _worker_hooks(orders, stop)),
             orders.addresses,
             orders.process,
             epoch_interval=timedelta(seconds=float(plan.config.value("epoch_seconds"))),
             recovery_config=RecoveryConfig(plan.paths.recovery),  # type: ignore[no-untyped-call]
         )
+
+
+def _worker_hooks(orders: WorkerOrders, stop: StopFlag) -> Hooks:
+    return Hooks(stop.is_set, process=orders.process, processes=len(orders.addresses))
 
 
 def specs_of(orders: WorkerOrders) -> tuple[InputSpec, ...]:

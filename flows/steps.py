@@ -9,6 +9,7 @@ from msgspec import Struct, structs
 from numpy.typing import NDArray
 
 from detectors.core.stage import AccountStage, OfficeEvent, StageOutput
+from flows.arrivals import Arrival
 from flows.calendars import TradingDays
 from flows.lanes import NEVER_NS, LaneTime, ShardBlock
 from flows.packing import pack_tree, unpack_tree
@@ -34,7 +35,7 @@ class ShardMessage(Struct, kw_only=True):
     ``watermark_ns`` is the time up to which nothing of this shard can still come, and
     ``closed_until_ns`` the time up to which ended days have been judged, which lags a little.
     ``notes`` are sentences for people that no earlier message of the shard held; ``is_last`` says
-    that no message of the shard follows.
+    that no message of the shard follows. ``arrivals`` are the blocks whose order decided it.
     """
 
     shard: int
@@ -48,6 +49,7 @@ class ShardMessage(Struct, kw_only=True):
     totals: dict[str, int] = {}
     notes: list[str] = []
     is_last: bool = False
+    arrivals: list[Arrival] = []
 
 
 @dataclass(slots=True)
@@ -95,17 +97,27 @@ class AccountStep:
     def _apply(self, block: ShardBlock) -> ShardMessage:
         output = StageOutput()
         carry = _neutral() if block.is_absolute else self.lane_time.carry(block.times)
-        rows = block.columns.rows
-        for start in range(0, len(rows), self.batch_rows):
-            part = EventColumns(rows[start : start + self.batch_rows], block.columns.raw)
-            _extend(output, self.stage.take(part, carry))
+        self._take_rows(block, carry, output)
         lost = self._lost(block)
         self.lane_time.advance(block.times)
         watermark_ns = self.lane_time.high_ns - self.stage.config.lateness_most_ns
         self._close(END_OF_TIME_NS if block.is_last else watermark_ns, output)
+        message = self._message(output, lost, watermark_ns)
+        message.number, message.is_last = block.number, block.is_last
+        return message
+
+    def _take_rows(self, block: ShardBlock, carry: NDArray[np.int64], output: StageOutput) -> None:
+        rows = block.columns.rows
+        for start in range(0, len(rows), self.batch_rows):
+            part = EventColumns(rows[start : start + self.batch_rows], block.columns.raw)
+            extend(output, self.stage.take(part, carry))
+
+    def _message(
+        self, output: StageOutput, lost: list[LostLine], watermark_ns: int
+    ) -> ShardMessage:
         return ShardMessage(
             shard=self.shard,
-            number=block.number,
+            number=0,
             watermark_ns=watermark_ns,
             closed_until_ns=self.closed_until_ns,
             findings=output.findings,
@@ -114,14 +126,13 @@ class AccountStep:
             lost=lost,
             totals=self.totals(),
             notes=self._news(),
-            is_last=block.is_last,
         )
 
     def _close(self, watermark_ns: int, output: StageOutput) -> None:
         """Judge ended days; looking once a minute of lane time costs little and changes nothing."""
         if watermark_ns >= self.closed_until_ns + _CLOSE_EVERY_NS:
             self.closed_until_ns = watermark_ns
-            _extend(output, self.stage.close(watermark_ns))
+            extend(output, self.stage.close(watermark_ns))
 
     def _news(self) -> list[str]:
         """Return what people should know of the calendars and was not told before."""
@@ -189,7 +200,8 @@ def _neutral() -> NDArray[np.int64]:
     return np.array([NEVER_NS, NEVER_NS, 0], np.int64)
 
 
-def _extend(output: StageOutput, more: StageOutput) -> None:
+def extend(output: StageOutput, more: StageOutput) -> None:
+    """Append what later rows brought about."""
     held = len(output.findings)
     output.office += [
         structs.replace(o, findings_before=held + o.findings_before) for o in more.office

@@ -15,6 +15,7 @@ from msgspec import Struct, structs
 from msgspec import json as msgspec_json
 
 from flows.acts import Act
+from flows.arrivals import Arrival, ArrivalLog
 from flows.control import ControlLog
 from flows.lanes import NEVER_NS
 from flows.notices import CONTROL_KINDS
@@ -45,6 +46,7 @@ class WriterOutputs:
     store: Store
     control: ControlLog
     outbox: Path
+    arrivals: ArrivalLog | None = None  # where several lanes meet in a shard
 
 
 class OutboxNotice(Struct, frozen=True, kw_only=True):
@@ -114,6 +116,10 @@ class WriterStep:
     horizon_ns: int | None = None
     unsummarised: int = 0  # messages since the summary was last written
     sums: dict[str, int] = field(default_factory=dict)  # of ``totals``
+    # Blocks whose order was not written down, since nothing that left rests on it.
+    unwritten: list[tuple[int, Arrival]] = field(default_factory=list)
+    ordinals: dict[int, int] = field(default_factory=dict)
+    forgettable: list[tuple[int, int]] = field(default_factory=list)
 
     def take(self, messages: Sequence[ShardMessage]) -> None:
         """Make a batch of messages durable, whole, before returning."""
@@ -137,6 +143,9 @@ class WriterStep:
             self.sums[name] = self.sums.get(name, 0) + count - old.get(name, 0)
         self.totals[message.shard] = message.totals
         self.watermark_ns[message.shard] = message.watermark_ns
+        if message.arrivals:
+            self.unwritten += [(message.shard, arrival) for arrival in message.arrivals]
+            self.ordinals[message.shard] = message.arrivals[-1].ordinal + 1
         self.ended[message.shard] = message.is_last
         self.notes.update(message.notes)
 
@@ -170,6 +179,9 @@ class WriterStep:
             self.outputs.control.raise_horizon(self.horizon_ns)
 
     def _commit(self, acts: Sequence[Act], batch: StoreBatch) -> None:
+        if acts and self.unwritten and self.outputs.arrivals is not None:
+            self.outputs.arrivals.append(self.unwritten)
+            self.unwritten = []
         receipts = self.outputs.ledger.append([act.draft for act in acts]) if acts else []
         for act, receipt in zip(acts, receipts, strict=True):
             self._merge(batch, act, receipt)
@@ -296,10 +308,21 @@ class WriterStep:
         self.outputs.ledger.close()
         self.outputs.store.close()
         self.outputs.control.close()
+        if self.outputs.arrivals is not None:
+            self.outputs.arrivals.close()
+
+    def _forget_arrivals(self) -> None:
+        """Let go of what the snapshot before last holds: no resume goes back behind the last."""
+        self.unwritten = []  # the shards' own snapshots of this epoch hold them
+        if self.outputs.arrivals is not None:
+            if self.forgettable:
+                self.outputs.arrivals.forget(self.forgettable)
+            self.forgettable = list(self.ordinals.items())
 
     def snapshot(self) -> dict[str, Any]:
         """Copy everything that must survive a crash, and where the ledger stood."""
         size, head = self.outputs.ledger.head
+        self._forget_arrivals()
         return {
             "policy": msgspec_json.encode(self.policy.state),
             "own": orjson.dumps(

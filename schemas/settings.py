@@ -40,6 +40,8 @@ class Setting:
         folder; True for everything that can change which alerts come out.
     type
         Needed for lists and tables only.
+    is_secret
+        Its values are never shown.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Setting:
     maximum: int | float | None = None
     changes_results: bool = True
     type: Any = None
+    is_secret: bool = False
 
     @property
     def value_type(self) -> Any:
@@ -86,6 +89,9 @@ SETTINGS: Final = (
     Setting("intake.block_bytes", 8 * MIB, "bytes", "A lane is read in blocks of this size: large enough to keep the scanner busy, small enough for the cache.", 4 * KIB, 256 * MIB, changes_results=False),
     Setting("intake.batch_rows", 64_000, "events", "An item in the dataflow holds at most this many events; small items lose most of the speed.", 1, 4_000_000, changes_results=False),
     Setting("intake.unacknowledged_bytes_max", 32 * MIB, "bytes", "A source stops reading this far ahead of what the shards have taken, as nothing in the engine holds it back.", 4 * KIB, 4096 * MIB, changes_results=False),
+
+    Setting("intake.idle_seconds", 5.0, "seconds", "A Kafka partition that was read to its end and stays quiet so long, by the clock, gets a heartbeat as far as the others have come, so that days can end.", 0.1, 86_400.0),
+    Setting("kafka.properties", {}, "property = value", "Given to the Kafka client beside our own: TLS and SASL, say. May hold secrets: set it in the environment.", changes_results=False, type=dict[str, str], is_secret=True),
 
     Setting("lateness_ns", 5 * SECOND_NS, "ns of event time", "An event older than its lane's time by more than this is late; exchange gateways reorder by milliseconds, gateways of apps by seconds.", 0, 7 * DAY_NS),
     Setting("lateness_sources", {}, "source = ns", "Allowed lateness by source, where it is not the default.", type=dict[str, Annotated[int, Meta(ge=0)]]),

@@ -39,6 +39,14 @@ _INSTRUMENTS_AT_ONCE: Final = 256
 ROWS_AT_ONCE: Final = 8_192  # steps of so many rows stay in the processor's cache
 
 
+class Names(Protocol):
+    """Names by number."""
+
+    def __getitem__(self, number: int, /) -> str:
+        """Return one."""
+        ...
+
+
 class Calendars(Protocol):
     """Trading days, made elsewhere because looking them up is not the detectors' business.
 
@@ -62,7 +70,7 @@ class StageConfig:
 
     calendars: Calendars
     key: HashKey
-    lane_names: tuple[str, ...]
+    lane_names: Names
     tenant: str = "default"
     lateness_ns: int = 5_000_000_000
     lateness_sources: Mapping[str, int] = field(default_factory=dict)

@@ -1,0 +1,182 @@
+"""The account step on several lanes at once, such as the partitions of a Kafka topic.
+
+Blocks of a lane come in their order; which lane is next is chance, so it is counted, handed to the
+writer and, after a crash, done again in the order that was written down (``flows.arrivals``).
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.core.stage import AccountStage, StageOutput
+from flows.arrivals import Arrival
+from flows.lanes import NEVER_NS, ShardBlock
+from flows.steps import END_OF_TIME_NS, AccountStep, ShardMessage
+from schemas.columns import EventColumns
+
+
+@dataclass(slots=True)
+class LanePlace:
+    """How far a shard has come on one lane."""
+
+    high_ns: int = NEVER_NS
+    next_number: int = 0
+    is_ended: bool = False
+
+
+@dataclass(slots=True)
+class LiveStep(AccountStep):
+    """One shard fed by several lanes.
+
+    Attributes
+    ----------
+    places
+        By lane.
+    script
+        Arrivals written down by a run that ended early: they come first, in this order.
+    queues
+        By lane, blocks that came before their turn in the script.
+    ordinal
+        Blocks with rows taken so far.
+    """
+
+    places: dict[int, LanePlace] = field(default_factory=dict)
+    script: deque[Arrival] = field(default_factory=deque)
+    queues: dict[int, deque[ShardBlock]] = field(default_factory=dict)
+    ordinal: int = 0
+
+    def take(self, block: ShardBlock) -> list[ShardMessage]:
+        """Take a block, and every one whose turn comes with it; see ``AccountStep.take``."""
+        self.queues.setdefault(block.lane, deque()).append(block)
+        messages = []
+        while (ready := self._next()) is not None:
+            messages.append(self._pass(ready))
+        return messages
+
+    def _next(self) -> ShardBlock | None:
+        """Return the next block in its turn, cut where the script says; None: wait for more."""
+        for lane, queue in list(self.queues.items()):
+            head = queue[0]
+            if len(head.columns) and self.script and self.script[0].lane != lane:
+                continue
+            del self.queues[lane]
+            rest = self._cut(head) if len(head.columns) and self.script else None
+            queue.popleft()
+            if rest is not None:
+                head, later = rest
+                queue.appendleft(later)
+            if queue:  # back at the end: lanes take turns
+                self.queues[lane] = queue
+            return head
+        return None
+
+    def _cut(self, block: ShardBlock) -> tuple[ShardBlock, ShardBlock] | None:
+        """Cut a block behind the script's next arrival; None where it ends there or earlier."""
+        end = self.script[0].next_number
+        if block.next_number <= end:
+            return None
+        rows = block.columns.rows
+        count = int(np.searchsorted(rows["line_number"], end))
+        assert count > 0, (
+            f"shard {self.shard}, lane {block.lane}: rows before position {end} were taken by the "
+            "run before and did not come again"
+        )
+        raw = block.columns.raw
+        before = [r for r in block.rejected if r[1].line_number < end]
+        after = [r for r in block.rejected if r[1].line_number >= end]
+        # What the first part knows of its lane's time is what its own rows do.
+        high_ns = int(rows["high_before_ns"][count - 1]) if count else NEVER_NS
+        first = replace(
+            block,
+            columns=EventColumns(rows[:count], raw),
+            next_number=end,
+            rejected=tuple(before),
+            times=replace(block.times, high_ns=high_ns, ahead=0),
+            is_last=False,
+            skipped_fields={},
+        )
+        later = replace(
+            block, columns=EventColumns(rows[count:], raw), number=end, rejected=tuple(after)
+        )
+        return first, later
+
+    def _pass(self, block: ShardBlock) -> ShardMessage:
+        """Let one block have its effect."""
+        place = self.places.setdefault(block.lane, LanePlace(next_number=block.number))
+        assert block.next_number >= place.next_number, (
+            f"shard {self.shard}, lane {block.lane}: position {block.number} came again, "
+            f"{place.next_number} is next"
+        )
+        output = StageOutput()
+        self._take_rows(block, self._carry(), output)
+        place.high_ns = max(place.high_ns, block.times.high_ns)
+        place.next_number = block.next_number
+        place.is_ended = place.is_ended or block.is_last
+        self.lane_time.ahead += block.times.ahead
+        lost = self._lost(block)
+        is_last = block.is_last and self._have_all_ended(block.lane_count)
+        watermark_ns = self._watermark_ns()
+        self._close(END_OF_TIME_NS if is_last else watermark_ns, output)
+        number, self.next_number = self.next_number, self.next_number + 1
+        message = self._message(output, lost, watermark_ns)
+        message.number, message.is_last = number, is_last
+        message.arrivals = self._arrived(block)
+        return message
+
+    def _have_all_ended(self, lane_count: int) -> bool:
+        return lane_count > 0 and sum(p.is_ended for p in self.places.values()) == lane_count
+
+    def _arrived(self, block: ShardBlock) -> list[Arrival]:
+        """Count a block with rows; one that the script names counts when all of it has come."""
+        if len(block.columns) == 0:
+            return []
+        if self.script:
+            if block.next_number < self.script[0].next_number:
+                return []
+            self.script.popleft()
+        arrival = Arrival(self.ordinal, block.lane, block.next_number)
+        self.ordinal += 1
+        return [arrival]
+
+    def _watermark_ns(self) -> int:
+        """Return the time that every lane with rows to come has passed; it never goes back."""
+        waited_for = [p.high_ns for p in self.places.values() if not p.is_ended]
+        high_ns = min(waited_for or [p.high_ns for p in self.places.values()], default=NEVER_NS)
+        self.lane_time.high_ns = max(self.lane_time.high_ns, high_ns)
+        return self.lane_time.high_ns - self.stage.config.lateness_most_ns
+
+    def _carry(self) -> NDArray[np.int64]:
+        # Rows bring their own lane's time; the clock here only lets old orders go.
+        return np.array([NEVER_NS, self.lane_time.high_ns, 0], np.int64)
+
+    def snapshot(self) -> dict[str, Any]:
+        """Copy everything that must survive a crash."""
+        return AccountStep.snapshot(self) | {
+            "places": {n: (p.high_ns, p.next_number, p.is_ended) for n, p in self.places.items()},
+            "queues": [b.with_own_lines() for queue in self.queues.values() for b in queue],
+            "ordinal": self.ordinal,
+            "script": list(self.script),
+        }
+
+
+def resume_live(
+    shard: int,
+    make_stage: Callable[[], AccountStage],
+    batch_rows: int,
+    state: dict[str, Any] | None,
+    read_script: Callable[[int, int], Iterable[Arrival]],
+) -> LiveStep:
+    """Start a shard on several lanes; ``read_script(shard, ordinal)`` gives what was written."""
+    step = LiveStep.resume(shard, make_stage, batch_rows, state)
+    assert isinstance(step, LiveStep)
+    if state is not None:
+        step.places = {lane: LanePlace(*values) for lane, values in state["places"].items()}
+        for block in state["queues"]:
+            step.queues.setdefault(block.lane, deque()).append(block)
+        step.ordinal = state["ordinal"]
+    step.script = deque(read_script(shard, step.ordinal))
+    return step
