@@ -180,9 +180,9 @@ class KafkaLanesReader:
             self._add(self._reader.lanes(), control, records, self._url.start)
 
     def _count_lanes(self, control: ControlLog) -> int:
-        """Return how many lanes must end, as the first start found them; 0 where none does."""
+        """Return how many lanes there are; of bounded input, as the first start found them."""
         if self._url.until != "end":
-            return 0
+            return self._reader.count_lanes()
         for record in control.read():
             if record.key == _LANES_KEY:
                 return int(record.body["count"])
@@ -212,7 +212,9 @@ class KafkaLanesReader:
             self._lanes[number] = _Lane(number, name, state.copy(), end, wanted, now, now)
         self._reader.assign({n: self._lanes[n].state.next_offset for n in numbers})
         for number in numbers:
-            self._settle(self._lanes[number])
+            lane = self._lanes[number]
+            self._give(lane, self._news(lane), 0)  # shards wait for every lane they know to exist
+            self._settle(lane)
 
     def _start(self, control: ControlLog, number: int, start: str) -> dict[str, Any]:
         """Fix where a lane is begun; a run that dies before its first snapshot begins there too."""
@@ -237,6 +239,7 @@ class KafkaLanesReader:
         self._beat_idle()
         self._tell_dirty()
         if self._url.until != "end" and (found := self._reader.new_lanes()):
+            self._lane_count = self._reader.count_lanes()
             with closing(ControlLog(self._control_path)) as control:
                 self._add(found, control, [], "earliest")  # younger than we: read it whole
 

@@ -150,7 +150,7 @@ class LaneBlock:
     next_number
         Of such a lane: the position behind the block; ``number`` is the one it begins at.
     lane_count
-        How many such lanes must end before the input has ended; 0 where it never does.
+        How many such lanes there are in all: until each has been heard of, no time has passed.
     is_for_all
         Goes to every shard, those without rows too.
     """

@@ -42,12 +42,15 @@ class LiveStep(AccountStep):
         By lane, blocks that came before their turn in the script.
     ordinal
         Blocks with rows taken so far.
+    lane_count
+        Lanes there are, heard of or not.
     """
 
     places: dict[int, LanePlace] = field(default_factory=dict)
     script: deque[Arrival] = field(default_factory=deque)
     queues: dict[int, deque[ShardBlock]] = field(default_factory=dict)
     ordinal: int = 0
+    lane_count: int = 0
 
     def take(self, block: ShardBlock) -> list[ShardMessage]:
         """Take a block, and every one whose turn comes with it; see ``AccountStep.take``."""
@@ -118,7 +121,8 @@ class LiveStep(AccountStep):
         place.is_ended = place.is_ended or block.is_last
         self.lane_time.ahead += block.times.ahead
         lost = self._lost(block)
-        is_last = block.is_last and self._have_all_ended(block.lane_count)
+        self.lane_count = max(self.lane_count, block.lane_count)
+        is_last = block.is_last and self._have_all_ended()
         watermark_ns = self._watermark_ns()
         self._close(END_OF_TIME_NS if is_last else watermark_ns, output)
         number, self.next_number = self.next_number, self.next_number + 1
@@ -127,8 +131,8 @@ class LiveStep(AccountStep):
         message.arrivals = self._arrived(block)
         return message
 
-    def _have_all_ended(self, lane_count: int) -> bool:
-        return lane_count > 0 and sum(p.is_ended for p in self.places.values()) == lane_count
+    def _have_all_ended(self) -> bool:
+        return sum(place.is_ended for place in self.places.values()) == self.lane_count
 
     def _arrived(self, block: ShardBlock) -> list[Arrival]:
         """Count a block with rows; one that the script names counts when all of it has come."""
@@ -144,9 +148,11 @@ class LiveStep(AccountStep):
 
     def _watermark_ns(self) -> int:
         """Return the time that every lane with rows to come has passed; it never goes back."""
-        waited_for = [p.high_ns for p in self.places.values() if not p.is_ended]
-        high_ns = min(waited_for or [p.high_ns for p in self.places.values()], default=NEVER_NS)
-        self.lane_time.high_ns = max(self.lane_time.high_ns, high_ns)
+        if len(self.places) >= self.lane_count:
+            places = self.places.values()
+            waited_for = [p.high_ns for p in places if not p.is_ended]
+            high_ns = min(waited_for or [p.high_ns for p in places])
+            self.lane_time.high_ns = max(self.lane_time.high_ns, high_ns)
         return self.lane_time.high_ns - self.stage.config.lateness_most_ns
 
     def _carry(self) -> NDArray[np.int64]:
@@ -159,7 +165,7 @@ class LiveStep(AccountStep):
             "places": {n: (p.high_ns, p.next_number, p.is_ended) for n, p in self.places.items()},
             "queues": [b.with_own_lines() for queue in self.queues.values() for b in queue],
             "ordinal": self.ordinal,
-            "script": list(self.script),
+            "lane_count": self.lane_count,
         }
 
 
@@ -178,5 +184,6 @@ def resume_live(
         for block in state["queues"]:
             step.queues.setdefault(block.lane, deque()).append(block)
         step.ordinal = state["ordinal"]
+        step.lane_count = state["lane_count"]
     step.script = deque(read_script(shard, step.ordinal))
     return step
