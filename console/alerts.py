@@ -14,6 +14,7 @@ from console.alert_panel import show_alert
 from console.commands import Command, group, takes
 from console.exits import UsageProblem
 from flows.config import data_folder
+from flows.messages import alert_object
 from flows.store import AlertFilter, AlertRow, StoreReader
 
 app = group("""\
@@ -117,7 +118,7 @@ def alerts_list(asked: ListAsked) -> None:
     with open_store(asked.data, asked.config_file) as store:
         if asked.as_json:
             rows = store.every_alert(asked.filter())
-            screen.put_json_lines(as_object(row) for row in islice(rows, asked.limit))
+            screen.put_json_lines(alert_object(row) for row in islice(rows, asked.limit))
             return
         limit = TABLE_ROWS if asked.limit is None else asked.limit
         shown = list(islice(store.every_alert(asked.filter()), limit + 1))
@@ -145,7 +146,7 @@ def alerts_show(asked: ShowAsked) -> None:
             "updates": updates,
             "notices": notices,
         }
-        screen.put_json(as_object(alert) | extra)
+        screen.put_json(alert_object(alert) | extra)
         return
     show_alert(screen.out(), alert, updates, notices)
 
@@ -167,7 +168,7 @@ def alerts_export(asked: ExportAsked) -> None:
     with open_store(asked.data, asked.config_file) as store:
         rows = store.every_alert(asked.filter())
         if asked.format_name == "ndjson":
-            screen.put_json_lines(as_object(row) for row in rows)
+            screen.put_json_lines(alert_object(row) for row in rows)
         else:
             screen.put_csv(EXPORT_COLUMNS, _cells(rows))
 
@@ -176,28 +177,6 @@ def open_store(data: Path | None, config_file: Path | None) -> StoreReader:
     """Open the store of a data folder to read it."""
     folder = data_folder(None if data is None else str(data), config_file)
     return StoreReader(folder / "store.sqlite3")
-
-
-def as_object(row: AlertRow) -> dict[str, Any]:
-    """Return an alert as programs read it."""
-    return {
-        "alert_id": row.alert_id,
-        "detector": row.detector,
-        "account_id": row.account_id,
-        "instrument": row.instrument,
-        "severity": row.severity,
-        "onset_ns": row.onset_ns,
-        "why": row.why,
-        "evidence": row.evidence,
-        "counterfactual": row.counterfactual,
-        "rule": msgspec.to_builtins(row.rule),
-        "ledger": {"origin": row.ledger_origin, "index": row.ledger_index},
-        "state": row.state,
-        "event_time_ns": row.event_time_ns,
-        "updated_ns": row.updated_ns,
-        "trading_day": row.trading_day,
-        "update_count": row.update_count,
-    }
 
 
 def _cells(rows: Iterator[AlertRow]) -> Iterator[dict[str, Any]]:

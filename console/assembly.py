@@ -8,9 +8,9 @@ from typing import Final
 from console import sim_stream
 from console.exits import UsageProblem
 from console.reading import read_config
-from flows import adapters
+from flows import adapters, topics
 from flows.config import Config, ConfigError
-from flows.edges import kafka_url
+from flows.edges import kafka_sink, kafka_url
 from flows.edges.files import FileBlocks
 from flows.plan import InputSpec, Plan
 from flows.processes import WorkerOrders
@@ -37,9 +37,21 @@ def make_plan(config: Config, inputs: Sequence[InputSpec]) -> Plan:
         raise ConfigError("rule packs and settings", "", str(error), "rules that agree") from error
     for spec in inputs:
         check_input(spec)
+    _check_outputs(config)
     if len(inputs) > 1 and any(spec.scheme for spec in inputs):
         raise UsageProblem("A stream such as sim:// is read alone: name no other input beside it.")
     return plan
+
+
+def _check_outputs(config: Config) -> None:
+    for name in topics.SETTINGS:
+        if url := str(config.value(name)):
+            try:
+                kafka_sink.parse_sink(url)
+            except ValueError as error:
+                raise ConfigError(
+                    "settings", name, str(error), "kafka://HOST:PORT/TOPIC"
+                ) from error
 
 
 def check_input(spec: InputSpec) -> None:

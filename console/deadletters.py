@@ -1,11 +1,9 @@
 """``tapewatch deadletters``: refused lines, kept whole."""
 
-import base64
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
-import msgspec
 import typer
 
 from console import options, screen
@@ -13,6 +11,7 @@ from console.alerts import open_store
 from console.check import suggestion
 from console.commands import Command, group, takes
 from console.exits import UsageProblem
+from flows.messages import dead_letter_object
 from flows.store import DeadLetterRow, StoreReader
 
 app = group("""\
@@ -83,7 +82,7 @@ def deadletters_list(asked: ListAsked) -> None:
     with open_store(asked.data, asked.config_file) as store:
         if asked.as_json:
             page = store.dead_letters(reason=asked.reason, limit=asked.limit)
-            screen.put_json_lines(as_object(row) for row in page.rows)
+            screen.put_json_lines(dead_letter_object(row) for row in page.rows)
         elif asked.reason is None:
             _show_groups(store)
         else:
@@ -131,7 +130,7 @@ def deadletters_show(asked: ShowAsked) -> None:
     with open_store(asked.data, asked.config_file) as store:
         row = store.dead_letter(asked.letter_id)
     if asked.as_json:
-        screen.put_json(as_object(row))
+        screen.put_json(dead_letter_object(row))
         return
     console = screen.out()
     byte = f", byte {row.byte_offset:,}" if row.byte_offset >= 0 else ""
@@ -163,9 +162,9 @@ def deadletters_export(asked: ExportAsked) -> None:
     with open_store(asked.data, asked.config_file) as store:
         rows = _every(store, asked.reason)
         if asked.format_name == "csv":
-            screen.put_csv(CSV_COLUMNS, map(as_object, rows))
+            screen.put_csv(CSV_COLUMNS, map(dead_letter_object, rows))
         elif asked.format_name == "ndjson":
-            screen.put_json_lines(map(as_object, rows))
+            screen.put_json_lines(map(dead_letter_object, rows))
         else:
             screen.put_bytes(row.raw + b"\n" for row in rows)
 
@@ -178,13 +177,3 @@ def _every(store: StoreReader, reason: str | None) -> Iterator[DeadLetterRow]:
         after = page.after
         if after is None:
             return
-
-
-def as_object(row: DeadLetterRow) -> dict[str, Any]:
-    """Return a refused line as programs read it; bytes that are no text come as base64 too."""
-    fields: dict[str, Any] = msgspec.to_builtins(row, builtin_types=(bytes,))
-    fields["line"] = fields.pop("line_number") + 1
-    fields["raw"] = row.raw.decode(errors="replace")
-    if fields["raw"].encode() != row.raw:
-        fields["raw_base64"] = base64.b64encode(row.raw).decode()
-    return fields

@@ -31,6 +31,9 @@ Set = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON for programs.")]
+Processes = Annotated[
+    int, typer.Option("--processes", metavar="N", help="Processes that share the work.")
+]
 Format = Annotated[
     str,
     typer.Option("--format", metavar="F", help="ndjson, hyperliquid, sse; auto looks at the file."),

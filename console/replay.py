@@ -22,12 +22,12 @@ from flows.replay import Outcome, run
 class Asked(options.Configured):
     """The options."""
 
-    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Files; or a sim:// URL.")]
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE...", help="Files; or a sim:// or kafka:// URL.")
+    ]
     format_name: options.Format = "auto"
     accounts: options.Accounts = ""
-    processes: Annotated[
-        int, typer.Option("--processes", metavar="N", help="Processes that share the work.")
-    ] = 1
+    processes: options.Processes = 1
     engine: Annotated[
         str,
         typer.Option("--engine", metavar="NAME", help="bytewax; or loop: one thread, no resume."),
@@ -48,6 +48,7 @@ def replay(asked: Asked) -> None:
     $ tapewatch replay fills.jsonl.gz --format hyperliquid --data run2 --json
     $ tapewatch replay orders.zip --format sse --accounts overlay:7:1000 --data run3
     $ tapewatch replay day.ndjson --data run4 --set detectors.win_rate.unit=order
+    $ tapewatch replay 'kafka://broker:9092/orders?until=end' --data run5
     """
     config = read_config(asked.data, asked.flags, asked.config_file)
     inputs = [

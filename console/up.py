@@ -44,6 +44,7 @@ class Asked(options.Configured):
         typer.Option("--input", metavar="URL", help=f"What to watch; else {INPUT}"),
     ] = None
     format_name: options.Format = "auto"
+    processes: options.Processes = 1
 
 
 @takes(Asked)
@@ -57,6 +58,7 @@ def up(asked: Asked) -> None:
     --------
     $ tapewatch up --demo
     $ tapewatch up --input 'sim://?seed=7&events=100000&minutes=30&speed=60' --data live
+    $ tapewatch up --input kafka://broker:9092/orders,app --processes 2 --data live
     """
     data = asked.data
     if asked.demo and data is None:
@@ -71,7 +73,7 @@ def up(asked: Asked) -> None:
 
 
 def _watch(plan: Plan, watcher: Watcher, note: str, asked: Asked) -> Outcome:
-    how = assembly.run_options(asked.flags, asked.config_file, "bytewax", 1)
+    how = assembly.run_options(asked.flags, asked.config_file, "bytewax", asked.processes)
     watcher.start()
     try:
         if screen.is_terminal(sys.stdout):

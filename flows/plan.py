@@ -15,7 +15,7 @@ from detectors.core.memory import Scratch
 from detectors.core.packs import pack_names
 from detectors.core.registry import build_detectors, detector_names, detector_type
 from detectors.core.stage import AccountStage, StageConfig
-from flows import adapters, clock
+from flows import adapters, clock, topics
 from flows.acts import ActMaker
 from flows.arrivals import Arrival, ArrivalLog
 from flows.calendars import TradingDays
@@ -33,6 +33,7 @@ from flows.policy import Policy, PolicyState
 from flows.sources import AdaptedSource, BytesSource, FileSource, MergedSource, ScanOptions, Source
 from flows.steps import AccountStep
 from flows.store.writer import Store
+from flows.topics import open_topics
 from flows.writer import WriterOutputs, WriterStep
 from ledger.tokens import Pepper
 from ledger.writer import LedgerWriter
@@ -297,6 +298,10 @@ class Plan:
             control=ControlLog(paths.control),
             outbox=self.data / "outbox" / "notices",
             arrivals=ArrivalLog(paths.arrivals) if self.is_live else None,
+            topics=open_topics(
+                {name: config.value(name) for name in topics.SETTINGS},
+                config.value("kafka.properties"),
+            ),
         )
         step = WriterStep(
             Policy(policy_state, maker, notices, may_notify), outputs, run_key, self.shards

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import orjson
-from msgspec import Struct, structs
 from msgspec import json as msgspec_json
+from msgspec import structs
 
 from flows.acts import Act
 from flows.arrivals import Arrival, ArrivalLog
@@ -30,6 +30,7 @@ from flows.store.rows import (
     dead_letter_id,
 )
 from flows.store.writer import Store
+from flows.topics import OutboxNotice, Topics
 from ledger.bundles import sync_folder
 from ledger.writer import LedgerWriter, Receipt
 from schemas.events import SECOND_NS
@@ -47,25 +48,7 @@ class WriterOutputs:
     control: ControlLog
     outbox: Path
     arrivals: ArrivalLog | None = None  # where several lanes meet in a shard
-
-
-class OutboxNotice(Struct, frozen=True, kw_only=True):
-    """A notice as the broker's own sender finds it in the outbox: OUTBOX/notice_id.json.
-
-    It never says which rule, detector or alert stands behind it, nor what a re-check found.
-    ``state`` is ``sent`` when the notice is to be delivered; later the file is replaced with
-    ``answered``, ``expired`` or ``rechecked``, each with a higher ``ordinal``.
-    """
-
-    notice_id: str
-    ordinal: int
-    state: str
-    tenant: str
-    account_id: str
-    text: str
-    sent_ns: int
-    expires_ns: int
-    answered_ns: int | None
+    topics: Topics = field(default_factory=Topics)
 
 
 @dataclass(slots=True)
@@ -189,7 +172,9 @@ class WriterStep:
             self._summarise(batch)
         if batch != _NOTHING:
             self.outputs.store.write(batch)
-        self._hand_out([act.outbox for act in acts if act.outbox is not None])
+        notices = [act.outbox for act in acts if act.outbox is not None]
+        self._hand_out(notices)
+        self.outputs.topics.publish(batch, [_for_sender(notice) for notice in notices])
 
     def _merge(self, batch: StoreBatch, act: Act, receipt: Receipt) -> None:
         """Add an act's rows, each with the place of the entry it rests on."""
@@ -308,6 +293,7 @@ class WriterStep:
         self.outputs.ledger.close()
         self.outputs.store.close()
         self.outputs.control.close()
+        self.outputs.topics.close()
         if self.outputs.arrivals is not None:
             self.outputs.arrivals.close()
 

@@ -103,6 +103,10 @@ SETTINGS: Final = (
     Setting("notices.expiry_ns", 72 * HOUR_NS, "ns of event time", "A customer notice that nobody answers ends after this, and the account is looked at again.", SECOND_NS, 3_650 * DAY_NS),
     Setting("notices.simulated_only", True, "true or false", "Verification notices go to simulated-trading accounts only, as the source rule says."),
 
+    Setting("outputs.alerts", "", "kafka://HOST:PORT/TOPIC", "Alerts are published here by id, whenever one changes, after they were committed.", changes_results=False),
+    Setting("outputs.notices", "", "kafka://HOST:PORT/TOPIC", "Notices for the broker's own sender, by id, beside the files in DATA/outbox.", changes_results=False),
+    Setting("outputs.dead_letters", "", "kafka://HOST:PORT/TOPIC", "Refused lines with their reason, by place.", changes_results=False),
+
     Setting("dead_letters.kept_max", 100_000, "lines", "Refused lines kept whole in the store; further ones are only counted, so that a broken feed cannot fill the disk.", 0, 100_000_000, changes_results=False),
 )
 # fmt: on

@@ -66,7 +66,7 @@ def parse(url: str) -> KafkaUrl:
     parts = urlsplit(url)
     topics = tuple(unquote(parts.path).strip("/").split(","))
     brokers = parts.netloc
-    if parts.scheme != SCHEME or not all(_is_address(broker) for broker in brokers.split(",")):
+    if parts.scheme != SCHEME or not all(is_address(broker) for broker in brokers.split(",")):
         raise ValueError(f"{url}: expected kafka://HOST:PORT/TOPIC, with a port for every broker.")
     _check_topics(url, topics)
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
@@ -82,7 +82,8 @@ def parse(url: str) -> KafkaUrl:
     )
 
 
-def _is_address(text: str) -> bool:
+def is_address(text: str) -> bool:
+    """Say whether a text is HOST:PORT."""
     host, colon, port = text.rpartition(":")
     return bool(host and colon and port.isdecimal())
 
@@ -91,11 +92,16 @@ def _check_topics(url: str, topics: tuple[str, ...]) -> None:
     if len(topics) > TOPICS_MAX or len(set(topics)) != len(topics):
         raise ValueError(f"{url}: name 1 to {TOPICS_MAX} different topics.")
     for topic in topics:
-        if not topic or len(topic) > _NAME_LENGTH_MAX or not set(topic) <= _NAME_CHARACTERS:
-            raise ValueError(
-                f"{url}: {topic!r} is no name of a topic; "
-                "they are made of letters, digits, '.', '_' and '-'."
-            )
+        check_topic(url, topic)
+
+
+def check_topic(url: str, topic: str) -> None:
+    """Refuse what is no name of a topic, with ``ValueError``."""
+    if not topic or len(topic) > _NAME_LENGTH_MAX or not set(topic) <= _NAME_CHARACTERS:
+        raise ValueError(
+            f"{url}: {topic!r} is no name of a topic; "
+            "they are made of letters, digits, '.', '_' and '-'."
+        )
 
 
 def _choice(url: str, options: dict[str, str], name: str, kind: Any, default: str) -> str:

@@ -26,7 +26,8 @@ from flows.control import ControlLog
 from flows.policy import PolicyState
 from flows.steps import LostLine, ShardMessage
 from flows.store import Store, StoreReader
-from flows.writer import HORIZON_STEP_NS, OutboxNotice, WriterOutputs, WriterStep
+from flows.topics import OutboxNotice
+from flows.writer import HORIZON_STEP_NS, WriterOutputs, WriterStep
 from ledger.errors import LedgerRolledBack
 from ledger.writer import LedgerWriter
 from schemas.columns import Rejected
