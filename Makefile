@@ -11,7 +11,7 @@ COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-ha
 	--no-emit-index-url --no-emit-find-links --no-annotate --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo up test check bench fmt lint types imports docs requirements clean
+.PHONY: help venv demo up test servers check bench fmt lint types imports docs requirements clean
 
 help: ## say what there is
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -25,8 +25,11 @@ demo: venv ## see it work: a simulated market, alerts within a minute, a summary
 up: venv ## run the monitor until Ctrl-C
 	@$(UP_COMMAND)
 
-test: venv ## run every test; needs no server
+test: venv ## run every test; those on servers that are not here are skipped
 	@$(BIN)/python -m pytest -q -n auto --dist worksteal $(TESTS)
+
+servers: venv ## fetch the Kafka that tests start by themselves (needs Java 17 and Maven)
+	@.ci/servers
 
 check: venv lint types imports ## everything CI checks besides the tests
 

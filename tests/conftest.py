@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,11 @@ settings.register_profile("tapewatch", deadline=None)
 settings.load_profile("tapewatch")
 
 sys.path.insert(0, str(Path(__file__).parent))
+
+from servers.kafka import KafkaServer  # noqa: E402  found beside this file
+from servers.mock_kafka import MockKafka  # noqa: E402
+from servers.process import MissingError  # noqa: E402
+from servers.redis import RedisServer  # noqa: E402
 
 # A skip whose reason holds one of these is fine everywhere; any other fails the run where CI=true.
 MAY_BE_SKIPPED = ("TAPEWATCH_SAMPLES", "superuser", "optional:")
@@ -31,5 +36,42 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the slow ones, which then run beside all the others."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    """Begin with Kafka, then the slow ones, which then run beside all the others.
+
+    Each worker that meets a test on Kafka starts a broker of its own. What one worker is given
+    first is not taken from it by another while there is anything else to take, so there is one.
+    """
+    items.sort(key=lambda item: (not uses_kafka(item), item.get_closest_marker("slow") is None))
+
+
+def uses_kafka(item: pytest.Item) -> bool:
+    return "kafka_server" in getattr(item, "fixturenames", ())
+
+
+@pytest.fixture(scope="session")
+def kafka_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
+    """Yield a real Kafka. Tests share it: name topics after the test, and leave it running."""
+    try:
+        server = KafkaServer(tmp_path_factory.mktemp("kafka"))
+    except MissingError as error:
+        pytest.skip(str(error))
+    with server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """Yield a real Redis. Tests share it: use keys of the test's own, and leave it running."""
+    try:
+        server = RedisServer(tmp_path_factory.mktemp("redis"))
+    except MissingError as error:
+        pytest.skip(str(error))
+    with server:
+        yield server
+
+
+@pytest.fixture
+def mock_kafka() -> Iterator[MockKafka]:
+    """Yield a mock cluster of one broker, for this test alone; it takes a millisecond."""
+    with MockKafka() as cluster:
+        yield cluster

@@ -1,0 +1,1 @@
+"""Real servers for tests: each starts on loopback, dies with the tests, and can be killed."""
