@@ -145,6 +145,9 @@ class LaneBlock:
         Fields we do not know that stood on accepted lines, by name.
     place
         Where the columns' bytes lie, if anywhere but in memory.
+    read_ns
+        When it was read, by the machine's steady clock, for those who watch; 0 where nobody does.
+        Nothing is decided by it, and no snapshot keeps it.
     """
 
     number: int
@@ -156,6 +159,7 @@ class LaneBlock:
     skipped_fields: dict[str, int] = field(default_factory=dict)
     unknown_fields: dict[str, int] = field(default_factory=dict)
     place: FilePlace | None = None
+    read_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +180,7 @@ class ShardBlock:
     skipped_fields: dict[str, int] = field(default_factory=dict)
 
     place: FilePlace | None = None
+    read_ns: int = 0
 
     def with_own_lines(self) -> "ShardBlock":
         """Return the block with its rows' lines, which needs no file: for snapshots."""
@@ -277,6 +282,7 @@ def deal(block: LaneBlock, shards: int) -> list[ShardBlock]:
             rejected=tuple(block.rejected) if s == 0 else (),
             skipped_fields=block.skipped_fields if s == 0 else {},
             place=block.place,
+            read_ns=block.read_ns,
         )
         for s, rows in enumerate(_deal_rows(block.columns.rows, shards))
     ]

@@ -1,7 +1,7 @@
 """The account step: takes one shard's blocks in order, whatever order they arrive in."""
 
 from collections.abc import Callable
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -48,6 +48,7 @@ class ShardMessage(Struct, kw_only=True):
     totals: dict[str, int] = {}
     notes: list[str] = []
     is_last: bool = False
+    read_ns: int = 0  # when the block was read, by the steady clock; nothing is decided by it
 
 
 @dataclass(slots=True)
@@ -115,6 +116,7 @@ class AccountStep:
             totals=self.totals(),
             notes=self._news(),
             is_last=block.is_last,
+            read_ns=block.read_ns,
         )
 
     def _close(self, watermark_ns: int, output: StageOutput) -> None:
@@ -143,6 +145,10 @@ class AccountStep:
             for lane, r in block.rejected
         ]
 
+    def lane_times(self) -> dict[str, int]:
+        """Return the event time (ns) that each lane has reached; merged lanes move together."""
+        return dict.fromkeys(self.stage.config.lane_names, self.lane_time.high_ns)
+
     def totals(self) -> dict[str, int]:
         """Return the shard's counts so far."""
         # Every shard knows the lane's time, so only one of them may count what is the lane's.
@@ -156,7 +162,11 @@ class AccountStep:
             "stage": pack_tree(self.stage.dump()),
             "lane_time": astuple(self.lane_time),
             "next_number": self.next_number,
-            "waiting": {number: block.with_own_lines() for number, block in self.waiting.items()},
+            # A steady clock begins anew with the machine: no snapshot may hold its time.
+            "waiting": {
+                number: replace(block.with_own_lines(), read_ns=0)
+                for number, block in self.waiting.items()
+            },
             "closed_until_ns": self.closed_until_ns,
             "refused": self.refused,
             "skipped": dict(self.skipped),

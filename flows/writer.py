@@ -18,6 +18,7 @@ from flows.acts import Act
 from flows.control import ControlLog
 from flows.lanes import NEVER_NS
 from flows.notices import CONTROL_KINDS
+from flows.observe.observer import AlertMade, Observer
 from flows.policy import Policy
 from flows.steps import LostLine, ShardMessage
 from flows.store.rows import (
@@ -96,6 +97,8 @@ class WriterStep:
         How many shards must have ended before the run is complete.
     on_progress
         Called after each batch of messages.
+    observer
+        Told what was made durable, and how long that took.
     """
 
     policy: Policy
@@ -114,21 +117,26 @@ class WriterStep:
     horizon_ns: int | None = None
     unsummarised: int = 0  # messages since the summary was last written
     sums: dict[str, int] = field(default_factory=dict)  # of ``totals``
+    observer: Observer = field(default_factory=Observer)
 
     def take(self, messages: Sequence[ShardMessage]) -> None:
         """Make a batch of messages durable, whole, before returning."""
         self._learn_control()
         self._raise_horizon(messages)
         acts: list[Act] = []
+        alerts: list[AlertMade] = []
         batch = StoreBatch()
         for message in messages:
             self._keep_order(message)
-            acts += self.policy.take(message)
+            made = self.policy.take(message)
+            acts += made
+            alerts += _alerts_of(made, message.read_ns)
             batch.headroom += self.policy.headroom(message)
             batch.dead_letters += [self._dead_letter(line) for line in message.lost]
             self._count(message)
         self.unsummarised += len(messages)
-        self._commit(acts, batch)
+        self._commit(acts, batch, alerts)
+        self.observer.written(self)
         self.on_progress(self._progress(acts))
 
     def _count(self, message: ShardMessage) -> None:
@@ -169,15 +177,25 @@ class WriterStep:
             self.horizon_ns = reached_ns + HORIZON_STEP_NS
             self.outputs.control.raise_horizon(self.horizon_ns)
 
-    def _commit(self, acts: Sequence[Act], batch: StoreBatch) -> None:
-        receipts = self.outputs.ledger.append([act.draft for act in acts]) if acts else []
+    def _commit(
+        self, acts: Sequence[Act], batch: StoreBatch, alerts: Sequence[AlertMade] = ()
+    ) -> None:
+        receipts = self._append(acts)
+        self.observer.alerts_committed(alerts)
         for act, receipt in zip(acts, receipts, strict=True):
             self._merge(batch, act, receipt)
         if acts or batch.dead_letters or self.is_complete() or self.unsummarised >= SUMMARY_EVERY:
             self._summarise(batch)
         if batch != _NOTHING:
-            self.outputs.store.write(batch)
+            with self.observer.timing("store_write"):
+                self.outputs.store.write(batch)
         self._hand_out([act.outbox for act in acts if act.outbox is not None])
+
+    def _append(self, acts: Sequence[Act]) -> list[Receipt]:
+        if not acts:
+            return []
+        with self.observer.timing("ledger_append"):
+            return self.outputs.ledger.append([act.draft for act in acts])
 
     def _merge(self, batch: StoreBatch, act: Act, receipt: Receipt) -> None:
         """Add an act's rows, each with the place of the entry it rests on."""
@@ -338,6 +356,15 @@ class WriterStep:
 
 
 _NOTHING: Final = StoreBatch()
+
+
+def _alerts_of(acts: Sequence[Act], read_ns: int) -> list[AlertMade]:
+    return [
+        AlertMade(read_ns, row.event_time_ns)
+        for act in acts
+        if act.draft.kind == "alert"
+        for row in act.batch.alerts
+    ]
 
 
 def _for_sender(notice: NoticeRow) -> OutboxNotice:
