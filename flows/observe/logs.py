@@ -13,7 +13,7 @@ from flows.config import Config
 from schemas.events import SECOND_NS
 
 Fields = MutableMapping[str, Any]
-LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "none": 100}
+LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "none": 50}  # nothing of ours is that grave
 
 
 def open_log(config: Config, level: str, process: int) -> Any:
