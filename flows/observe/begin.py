@@ -30,7 +30,7 @@ def open_observer(config: Config, process: int = 0, processes: int = 1) -> Obser
     level = log_level(config)
     if not config.value("metrics.listen") and level == "none":
         return Observer()
-    # A third of a second of imports, which a run that is not watched need not spend.
+    # A tenth of a second of imports and more, which a run that is not watched need not spend.
     from flows.observe.watching import watch  # noqa: PLC0415 - see above
 
     return watch(config, level, process, processes)

@@ -345,6 +345,15 @@ def test_logs_as_text_are_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
     assert re.fullmatch(r'\S+Z info    run_started process=3 run="abc" files=2', line)
 
 
+def test_a_silent_log_takes_everything_and_writes_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    log = open_log(config_of(), "none", 0).bind(run="abc")
+    for write in (log.debug, log.info, log.warning, log.error):
+        write("event", field=1)
+    assert capsys.readouterr() == ("", "")
+
+
 def test_errors_are_told_by_their_kinds_only() -> None:
     error = ValueError("about account-6217")
     error.__cause__ = KeyError("account-6217")
