@@ -73,7 +73,7 @@ METRICS: Final = (
 
     _histogram("barrier", "From an epoch's first snapshot in this process to the next time it may read: blocks under way are finished everywhere, state is copied, pickled and committed to the recovery store. Processes that read nothing have none.", _BARRIER_BUCKETS),
     _histogram("snapshot", "Copying the state of one key (a shard, or the writer), before the engine pickles and stores it.", _COMMIT_BUCKETS, "step"),
-    _gauge("snapshot_bytes", "Size of the newest copies of state in this process, without what pickling adds; keys untouched in an epoch keep their old size.", "step"),
+    _gauge("snapshot_bytes", "Size of the newest copies of state in this process, without what pickling adds (long tables of names are estimated); keys untouched in an epoch keep their old size.", "step"),
     _gauge("state_rows", f"Rows of state held {_SHARDS}, as of each one's newest snapshot.", "table"),
 
     _histogram("event_to_alert", "From reading the block that held an alert's last event to the ledger's commit of the alert, on one machine's steady clock. What a broker or a pacing source held back before is not in it.", _ALERT_BUCKETS),
