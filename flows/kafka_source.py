@@ -83,6 +83,8 @@ class KafkaSource:
     parts = SLOTS
     total_bytes: int | None = None
     notes: tuple[str, ...] = ()
+    is_live = True
+    lag_unit = "messages"
 
     def __init__(
         self, url: KafkaUrl, options: ScanOptions, kafka: KafkaOptions, control: Path
@@ -92,6 +94,11 @@ class KafkaSource:
         self._options = options
         self._kafka = kafka
         self._control = control
+        self._opened: KafkaLanesReader | None = None
+
+    def lag(self, part: int, _number: int) -> dict[str, int]:
+        """Return how many messages of a slot's lanes are known and not read; any thread may ask."""
+        return {} if self._opened is None else self._opened.lag(part)
 
     def open(self, process: int = 0, processes: int = 1) -> "KafkaLanesReader":
         """Return the reader of one process; nothing is read yet."""
@@ -99,7 +106,8 @@ class KafkaSource:
             self.url, self._kafka.properties, lambda p: (p % SLOTS) % processes == process
         )
         scanner = Scanner(self._options.key, tenant=self._options.tenant)
-        return KafkaLanesReader(self.url, reader, scanner, self._kafka, self._control)
+        self._opened = KafkaLanesReader(self.url, reader, scanner, self._kafka, self._control)
+        return self._opened
 
 
 class KafkaLanesReader:
@@ -154,13 +162,17 @@ class KafkaLanesReader:
         return ready
 
     def _lanes_of(self, slot: int) -> list[int]:
-        return [lane.number for lane in self._lanes.values() if _slot(lane) == slot]
+        return [lane.number for lane in list(self._lanes.values()) if _slot(lane) == slot]
 
     def is_done(self, slot: int) -> bool:
         """Say whether nothing more can come in a slot."""
         if self._url.until != "end" or not self._is_open or self._ready[slot]:
             return False
         return all(self._lanes[number].state.is_done for number in self._lanes_of(slot))
+
+    def lag(self, slot: int) -> dict[str, int]:
+        """Return by lane how many messages are known and not read."""
+        return self._reader.lag(self._lanes_of(slot)) if self._is_open else {}
 
     def commit(self, positions: Mapping[int, int]) -> None:
         """Tell the group which offsets, by lane, are behind us for good."""

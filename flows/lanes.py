@@ -153,6 +153,9 @@ class LaneBlock:
         How many such lanes there are in all: until each has been heard of, no time has passed.
     is_for_all
         Goes to every shard, those without rows too.
+    read_ns
+        When it was read, by the machine's steady clock, for those who watch; 0 where nobody does.
+        Nothing is decided by it, and no snapshot keeps it.
     """
 
     number: int
@@ -168,6 +171,7 @@ class LaneBlock:
     next_number: int = 0
     lane_count: int = 0
     is_for_all: bool = True
+    read_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +195,7 @@ class ShardBlock:
     lane: int = 0
     next_number: int = 0
     lane_count: int = 0
+    read_ns: int = 0
 
     def with_own_lines(self) -> "ShardBlock":
         """Return the block with its rows' lines, which needs no file: for snapshots."""
@@ -296,6 +301,7 @@ def deal(block: LaneBlock, shards: int) -> list[ShardBlock]:
             lane=block.lane,
             next_number=block.next_number,
             lane_count=block.lane_count,
+            read_ns=block.read_ns,
         )
         for s, rows in enumerate(_deal_rows(block.columns.rows, shards))
         if block.is_for_all or len(rows) or (s == 0 and has_own)

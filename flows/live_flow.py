@@ -5,8 +5,10 @@ from typing import Any, Final
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
+from flows.edges.kafka_url import KafkaLanes
 from flows.kafka_source import SLOTS, KafkaLanesReader, KafkaSource, freeze
 from flows.lanes import LaneBlock
+from flows.observe.observer import Observer, Part
 
 FrozenLanes = dict[int, tuple[int, tuple[Any, ...], bool]]
 # Within an epoch nothing but this holds a process back.
@@ -16,8 +18,9 @@ EPOCH_WINDOWS: Final = 8
 class LiveItem:
     """A block that is already scanned: only in its lane's order is its time known."""
 
-    def __init__(self, block: LaneBlock, size: int) -> None:
+    def __init__(self, block: LaneBlock, size: int, lane_name: str) -> None:
         self.number = block.number
+        self.lane_names = (lane_name,)
         self.size = size
         self._block = block
 
@@ -39,6 +42,8 @@ class LiveSource(FixedPartitionedSource[LiveItem, FrozenLanes]):
         Bytes that may stand between the source and the shards.
     should_stop
         Says whether to stop where we are.
+    observer
+        Who watches.
     """
 
     def __init__(
@@ -48,23 +53,33 @@ class LiveSource(FixedPartitionedSource[LiveItem, FrozenLanes]):
         processes: int,
         allowance: int,
         should_stop: Callable[[], bool],
+        observer: Observer,
     ) -> None:
+        self._source = source
+        self._observer = observer
         self._slots = [slot for slot in range(SLOTS) if slot % processes == process]
         self._reader = source.open(process, processes)
         self._epoch_bytes = EPOCH_WINDOWS * allowance // max(len(self._slots), 1)
         self._should_stop = should_stop
 
     def list_parts(self) -> list[str]:
-        """Name the slots of this process; the engine asks every process."""
+        """Name the slots of this process; the engine asks every process once they are connected."""
+        self._observer.joined()
         return [f"slot-{slot:02}" for slot in self._slots]
 
-    def build_part(
-        self, step_id: str, for_part: str, resume_state: FrozenLanes | None
-    ) -> "LivePart":
+    def build_part(self, step_id: str, for_part: str, resume_state: FrozenLanes | None) -> "Part":
         """Open one slot where it stood."""
         del step_id
         slot = int(for_part.removeprefix("slot-"))
-        return LivePart(slot, self._reader, self._epoch_bytes, self._should_stop, resume_state)
+        part = LivePart(
+            slot,
+            self._reader,
+            self._source.lane_names,
+            self._epoch_bytes,
+            self._should_stop,
+            resume_state,
+        )
+        return self._observer.part(part, slot, 0)
 
 
 class LivePart(StatefulSourcePartition[LiveItem, FrozenLanes]):
@@ -74,11 +89,13 @@ class LivePart(StatefulSourcePartition[LiveItem, FrozenLanes]):
         self,
         slot: int,
         reader: KafkaLanesReader,
+        names: KafkaLanes,
         epoch_bytes: int,
         should_stop: Callable[[], bool],
         state: FrozenLanes | None,
     ) -> None:
         self._slot = slot
+        self._names = names
         self._reader = reader
         self._epoch_bytes = epoch_bytes
         self._should_stop = should_stop
@@ -97,7 +114,7 @@ class LivePart(StatefulSourcePartition[LiveItem, FrozenLanes]):
             return []
         items = []
         for block, size, state in self._reader.take(self._slot):
-            items.append(LiveItem(block, size))
+            items.append(LiveItem(block, size, self._names[block.lane]))
             self._given[block.lane] = freeze(state)
             self._given_bytes += size
         if not items and self._reader.is_done(self._slot):

@@ -128,6 +128,7 @@ class LiveStep(AccountStep):
         number, self.next_number = self.next_number, self.next_number + 1
         message = self._message(output, lost, watermark_ns)
         message.number, message.is_last = number, is_last
+        message.read_ns = block.read_ns
         message.arrivals = self._arrived(block)
         return message
 
@@ -158,6 +159,11 @@ class LiveStep(AccountStep):
     def _carry(self) -> NDArray[np.int64]:
         # Rows bring their own lane's time; the clock here only lets old orders go.
         return np.array([NEVER_NS, self.lane_time.high_ns, 0], np.int64)
+
+    def lane_times(self) -> dict[str, int]:
+        """Return the event time (ns) that each lane has reached."""
+        names = self.stage.config.lane_names
+        return {names[lane]: place.high_ns for lane, place in self.places.items()}
 
     def snapshot(self) -> dict[str, Any]:
         """Copy everything that must survive a crash."""

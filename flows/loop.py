@@ -23,9 +23,13 @@ def run_loop(
     steps = [plan.account_step(shard, make_stage, None) for shard in range(plan.shards)]
     writer = plan.writer_step(run_key, None)
     writer.on_progress = on_progress
-    for item in in_order(source):
+    observer = plan.observer
+    observer.source_opened(source)
+    for item in observer.items(in_order(source)):
         messages = []
-        for part in deal(item.scan(), plan.shards):
-            messages += steps[part.shard].take(part)
+        for part in deal(observer.scan(item), plan.shards):
+            done = steps[part.shard].take(part)
+            observer.applied(steps[part.shard], done)
+            messages += done
         writer.take(messages)
     return writer

@@ -17,6 +17,7 @@ from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from flows.kafka_source import KafkaSource
 from flows.lanes import ShardBlock, deal
 from flows.live_flow import LiveSource
+from flows.observe.observer import Observer, Part
 from flows.plan import Plan
 from flows.sources import LaneItem, Source
 from flows.steps import AccountStep, ShardMessage
@@ -53,6 +54,8 @@ def shard_key(shard: int, shards: int, prefix: str = "s") -> str:
 def build_flow(plan: Plan, run_key: str, hooks: "Hooks") -> Dataflow:
     """Build the dataflow: lanes, scan, accounts, writer."""
     source = plan.source()
+    observer = plan.observer
+    observer.source_opened(source)
     keys = [shard_key(shard, plan.shards) for shard in range(plan.shards)]
     writer_key = shard_key(WRITER_SHARD, plan.shards, "w")
     make_stage = plan.stage_factory(source)
@@ -60,19 +63,21 @@ def build_flow(plan: Plan, run_key: str, hooks: "Hooks") -> Dataflow:
     def start_shard(shard: int, state: Any) -> AccountStep:
         return plan.account_step(shard, make_stage, state)
 
-    def start_writer(state: Any) -> WriterLogic:
+    def start_accounts(state: Any) -> Any:
+        return observer.logic(AccountLogic(start_shard, plan, pace, state), "accounts")
+
+    def start_writer(state: Any) -> Any:
         step = plan.writer_step(run_key, state)
         step.on_progress = hooks.on_progress
         hooks.writer = step
-        return WriterLogic(step, plan)
+        return observer.logic(WriterLogic(step, plan), "writer")
 
     flow = Dataflow("tapewatch")
     pace = Pace(source.parts, _window(plan))
     lanes: Stream[LaneItem] = op.input("lanes", flow, _input(source, plan, pace, hooks))
-    parts = op.flat_map("scan", lanes, partial(scan, keys=keys, shards=plan.shards))
-    found = op.stateful_batch(
-        "accounts", parts, lambda state: AccountLogic(start_shard, plan, pace, state)
-    )
+    deal_out = partial(scan, keys=keys, shards=plan.shards, observer=observer)
+    parts = op.flat_map("scan", lanes, deal_out)
+    found = op.stateful_batch("accounts", parts, start_accounts)
     messages = op.flat_map("to_writer", found, partial(to_writer, key=writer_key))
     written = op.stateful_batch("write", messages, start_writer)
     op.output("done", written, _Nowhere())
@@ -82,7 +87,9 @@ def build_flow(plan: Plan, run_key: str, hooks: "Hooks") -> Dataflow:
 def _input(source: Source | KafkaSource, plan: Plan, pace: "Pace", hooks: "Hooks") -> Any:
     if isinstance(source, KafkaSource):
         allowance = int(plan.config.value("intake.unacknowledged_bytes_max"))
-        return LiveSource(source, hooks.process, hooks.processes, allowance, hooks.should_stop)
+        return LiveSource(
+            source, hooks.process, hooks.processes, allowance, hooks.should_stop, plan.observer
+        )
     return LaneSource(source, plan, pace, hooks.should_stop)
 
 
@@ -108,9 +115,9 @@ class Hooks:
         self.writer: WriterStep | None = None  # in the process where the writer runs
 
 
-def scan(item: LaneItem, *, keys: Sequence[str], shards: int) -> list[Keyed]:
+def scan(item: LaneItem, *, keys: Sequence[str], shards: int, observer: Observer) -> list[Keyed]:
     """Turn a block's bytes into columns and deal them to the shards."""
-    return [(keys[part.shard], part) for part in deal(item.scan(), shards)]
+    return [(keys[part.shard], part) for part in deal(observer.scan(item), shards)]
 
 
 def to_writer(item: Keyed, *, key: str) -> list[Keyed]:
@@ -169,20 +176,23 @@ class LaneSource(FixedPartitionedSource[LaneItem, int]):
         self._source = source
         self._pace = pace
         self._should_stop = should_stop
+        self._observer = plan.observer
         allowance = int(plan.config.value("intake.unacknowledged_bytes_max"))
         self._epoch_bytes = EPOCH_WINDOWS * allowance // source.parts
 
     def list_parts(self) -> list[str]:
         """Name the parts."""
+        self._observer.joined()  # the engine asks once the processes are connected
         return [f"part-{part:03}" for part in range(self._source.parts)]
 
-    def build_part(self, step_id: str, for_part: str, resume_state: int | None) -> "LanePart":
+    def build_part(self, step_id: str, for_part: str, resume_state: int | None) -> Part:
         """Open one part where it stood."""
         del step_id
         part = int(for_part.removeprefix("part-"))
         first = part if resume_state is None else resume_state
         items = self._source.items(part, first)
-        return LanePart(part, first, items, self._epoch_bytes, self._pace, self._should_stop)
+        opened = LanePart(part, first, items, self._epoch_bytes, self._pace, self._should_stop)
+        return self._observer.part(opened, part, first)
 
 
 class LanePart(StatefulSourcePartition[LaneItem, int]):
@@ -248,6 +258,11 @@ class AccountLogic(StatefulBatchLogic[ShardBlock, ShardMessage, dict[str, Any]])
         self._step = None if state is None else start(state["shard"], state["step"])
         if self._step is not None:
             pace.applied(self._step.shard, self._step.next_number)
+
+    @property
+    def step(self) -> AccountStep | None:
+        """The shard's step; None before its first block."""
+        return self._step
 
     def on_batch(self, values: list[ShardBlock]) -> tuple[list[ShardMessage], bool]:
         """Take blocks; keep the state for ever."""

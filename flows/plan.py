@@ -29,6 +29,7 @@ from flows.kafka_source import KafkaOptions, KafkaSource
 from flows.live_step import resume_live
 from flows.manifest import InputSource, file_source, read_manifest, url_source
 from flows.notices import NoticePolicy
+from flows.observe.observer import Observer
 from flows.policy import Policy, PolicyState
 from flows.sources import AdaptedSource, BytesSource, FileSource, MergedSource, ScanOptions, Source
 from flows.steps import AccountStep
@@ -115,6 +116,8 @@ class Plan:
         Makers of byte blocks by URL scheme, such as the simulator for ``sim``.
     notes
         What people should know about the inputs, once they were opened.
+    observer
+        Who watches this process; nobody, unless a run puts somebody there.
     """
 
     data: Path
@@ -123,6 +126,7 @@ class Plan:
     factories: Mapping[str, BlockFactory] = field(default_factory=dict)
     crash: CrashPoints = field(default_factory=CrashPoints)
     notes: tuple[str, ...] = ()
+    observer: Observer = field(default_factory=Observer)
     _identities: tuple[InputSource, ...] = ()
 
     @property
@@ -309,7 +313,9 @@ class Plan:
         if state is not None:
             step.restore(state)
         step.notes.update(self.notes)
+        step.observer = self.observer
         self._write_down_config(step, maker, run_key)
+        self.observer.writer_started(step)
         return step
 
     def _write_down_config(self, step: WriterStep, maker: ActMaker, run_key: str) -> None:

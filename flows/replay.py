@@ -15,6 +15,8 @@ from flows import clock
 from flows.datafolder import DataFolder, Run
 from flows.loop import run_loop
 from flows.monitor import Hooks, build_flow
+from flows.observe.begin import open_observer
+from flows.observe.observer import told_too
 from flows.plan import InputSpec, Plan
 from flows.processes import (
     Children,
@@ -74,20 +76,30 @@ def run(
 
     Raises
     ------
-    DataFolderError, FileProblem, LedgerError, StoreError
+    ConfigError, DataFolderError, FileProblem, LedgerError, StoreError
         With a sentence that says what to do.
     """
     began_ns = clock.monotonic_ns()
+    with open_observer(plan.config, 0, options.processes) as plan.observer:
+        outcome = _run(plan, options, on_progress, began_ns)
+        plan.observer.run_ended(is_complete=outcome.is_complete)
+    return outcome
+
+
+def _run(
+    plan: Plan, options: RunOptions, on_progress: Callable[[Progress], None], began_ns: int
+) -> Outcome:
     identities = plan.identities()
     with DataFolder(plan.data) as folder:
         held = folder.open_run(identities, plan.config.hash(), plan.shards)
         if held.state == "completed":
             return _as_stored(plan, held, began_ns)
+        plan.observer.run_began(held.key, is_resumed=held.state == "resume")
         if options.engine == "loop":
             # Nothing to drain and no snapshot: a signal may end it anywhere, as a crash would.
             writer: WriterStep | None = run_loop(plan, held.key, on_progress)
         else:
-            stop = StopFlag()
+            stop = StopFlag(plan.observer.stopping)
             with stop.on_signals():
                 writer = _run_engine(
                     plan,
@@ -181,7 +193,13 @@ def run_worker(handle: int, make_plan: Callable[[WorkerOrders], Plan]) -> None:
     # The engine says on standard output that it waits for its peer; programs read ours there.
     os.dup2(2, 1)
     plan = make_plan(orders)
-    stop = StopFlag(tell_parent)
+    with open_observer(plan.config, orders.process, len(orders.addresses)) as plan.observer:
+        _work(plan, orders)
+
+
+def _work(plan: Plan, orders: WorkerOrders) -> None:
+    plan.observer.run_joined(orders.run_key)
+    stop = StopFlag(told_too(tell_parent, plan.observer.stopping))
     held = hold_recovery(plan.paths.recovery / _CHILDREN_LOCK)
     with held, stop.on_signals():
         cluster_main(  # type: ignore[no-untyped-call]

@@ -45,6 +45,11 @@ class Source(Protocol):
     """Bounded input of one or more lanes.
 
     ``notes`` are sentences for people about what was found at the beginning of the files.
+
+    A source that knows what it has not read yet has a method ``lag(part, number)`` too, which
+    returns what lies in the part from block ``number`` on, by lane, in ``lag_unit``: ``"bytes"`` or
+    ``"messages"``. It is called by another thread than the one that reads. A source of events that
+    happen just now says ``is_live = True``.
     """
 
     lane_names: tuple[str, ...]
@@ -117,6 +122,17 @@ class FileSource:
         self.parts = 1 if count is None else PLAIN_PARTS
         self.total_bytes: int | None = None if count is None else path.stat().st_size
         self._count = count
+        self.lag_unit = "bytes"
+
+    def lag(self, part: int, number: int) -> dict[str, int]:
+        """Return the bytes of the part's blocks numbered ``number`` or more; see ``Source``."""
+        if self._count is None or self.total_bytes is None:
+            return {}
+        size = self._options.block_bytes
+        first = number + (part - number) % self.parts
+        left = range(first, self._count, self.parts)
+        short = self._count * size - self.total_bytes if self._count - 1 in left else 0
+        return {self.lane_names[0]: max(0, len(left) * size - short)}
 
     def items(self, part: int, first: int) -> Iterator[LaneItem]:
         """See ``Source``."""

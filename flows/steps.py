@@ -1,7 +1,7 @@
 """The account step: takes one shard's blocks in order, whatever order they arrive in."""
 
 from collections.abc import Callable
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -50,6 +50,7 @@ class ShardMessage(Struct, kw_only=True):
     notes: list[str] = []
     is_last: bool = False
     arrivals: list[Arrival] = []
+    read_ns: int = 0  # when the block was read, by the steady clock; nothing is decided by it
 
 
 @dataclass(slots=True)
@@ -104,6 +105,7 @@ class AccountStep:
         self._close(END_OF_TIME_NS if block.is_last else watermark_ns, output)
         message = self._message(output, lost, watermark_ns)
         message.number, message.is_last = block.number, block.is_last
+        message.read_ns = block.read_ns
         return message
 
     def _take_rows(self, block: ShardBlock, carry: NDArray[np.int64], output: StageOutput) -> None:
@@ -154,6 +156,12 @@ class AccountStep:
             for lane, r in block.rejected
         ]
 
+    def lane_times(self) -> dict[str, int]:
+        """Return the event time (ns) that each lane has reached; merged lanes move together."""
+        names = self.stage.config.lane_names
+        assert isinstance(names, tuple)
+        return dict.fromkeys(names, self.lane_time.high_ns)
+
     def totals(self) -> dict[str, int]:
         """Return the shard's counts so far."""
         # Every shard knows the lane's time, so only one of them may count what is the lane's.
@@ -167,7 +175,11 @@ class AccountStep:
             "stage": pack_tree(self.stage.dump()),
             "lane_time": astuple(self.lane_time),
             "next_number": self.next_number,
-            "waiting": {number: block.with_own_lines() for number, block in self.waiting.items()},
+            # A steady clock begins anew with the machine: no snapshot may hold its time.
+            "waiting": {
+                number: replace(block.with_own_lines(), read_ns=0)
+                for number, block in self.waiting.items()
+            },
             "closed_until_ns": self.closed_until_ns,
             "refused": self.refused,
             "skipped": dict(self.skipped),

@@ -19,6 +19,7 @@ from flows.arrivals import Arrival, ArrivalLog
 from flows.control import ControlLog
 from flows.lanes import NEVER_NS
 from flows.notices import CONTROL_KINDS
+from flows.observe.observer import AlertMade, Observer
 from flows.policy import Policy
 from flows.steps import LostLine, ShardMessage
 from flows.store.rows import (
@@ -81,6 +82,8 @@ class WriterStep:
         How many shards must have ended before the run is complete.
     on_progress
         Called after each batch of messages.
+    observer
+        Told what was made durable, and how long that took.
     """
 
     policy: Policy
@@ -103,21 +106,26 @@ class WriterStep:
     unwritten: list[tuple[int, Arrival]] = field(default_factory=list)
     ordinals: dict[int, int] = field(default_factory=dict)
     forgettable: list[tuple[int, int]] = field(default_factory=list)
+    observer: Observer = field(default_factory=Observer)
 
     def take(self, messages: Sequence[ShardMessage]) -> None:
         """Make a batch of messages durable, whole, before returning."""
         self._learn_control()
         self._raise_horizon(messages)
         acts: list[Act] = []
+        alerts: list[AlertMade] = []
         batch = StoreBatch()
         for message in messages:
             self._keep_order(message)
-            acts += self.policy.take(message)
+            made = self.policy.take(message)
+            acts += made
+            alerts += _alerts_of(made, message.read_ns)
             batch.headroom += self.policy.headroom(message)
             batch.dead_letters += [self._dead_letter(line) for line in message.lost]
             self._count(message)
         self.unsummarised += len(messages)
-        self._commit(acts, batch)
+        self._commit(acts, batch, alerts)
+        self.observer.written(self)
         self.on_progress(self._progress(acts))
 
     def _count(self, message: ShardMessage) -> None:
@@ -161,20 +169,30 @@ class WriterStep:
             self.horizon_ns = reached_ns + HORIZON_STEP_NS
             self.outputs.control.raise_horizon(self.horizon_ns)
 
-    def _commit(self, acts: Sequence[Act], batch: StoreBatch) -> None:
+    def _commit(
+        self, acts: Sequence[Act], batch: StoreBatch, alerts: Sequence[AlertMade] = ()
+    ) -> None:
         if acts and self.unwritten and self.outputs.arrivals is not None:
             self.outputs.arrivals.append(self.unwritten)
             self.unwritten = []
-        receipts = self.outputs.ledger.append([act.draft for act in acts]) if acts else []
+        receipts = self._append(acts)
+        self.observer.alerts_committed(alerts)
         for act, receipt in zip(acts, receipts, strict=True):
             self._merge(batch, act, receipt)
         if acts or batch.dead_letters or self.is_complete() or self.unsummarised >= SUMMARY_EVERY:
             self._summarise(batch)
         if batch != _NOTHING:
-            self.outputs.store.write(batch)
+            with self.observer.timing("store_write"):
+                self.outputs.store.write(batch)
         notices = [act.outbox for act in acts if act.outbox is not None]
         self._hand_out(notices)
         self.outputs.topics.publish(batch, [_for_sender(notice) for notice in notices])
+
+    def _append(self, acts: Sequence[Act]) -> list[Receipt]:
+        if not acts:
+            return []
+        with self.observer.timing("ledger_append"):
+            return self.outputs.ledger.append([act.draft for act in acts])
 
     def _merge(self, batch: StoreBatch, act: Act, receipt: Receipt) -> None:
         """Add an act's rows, each with the place of the entry it rests on."""
@@ -347,6 +365,15 @@ class WriterStep:
 
 
 _NOTHING: Final = StoreBatch()
+
+
+def _alerts_of(acts: Sequence[Act], read_ns: int) -> list[AlertMade]:
+    return [
+        AlertMade(read_ns, row.event_time_ns)
+        for act in acts
+        if act.draft.kind == "alert"
+        for row in act.batch.alerts
+    ]
 
 
 def _for_sender(notice: NoticeRow) -> OutboxNotice:

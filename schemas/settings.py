@@ -6,7 +6,7 @@ here: they stand in each detector's ``Params``.
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta
 
@@ -108,6 +108,12 @@ SETTINGS: Final = (
     Setting("outputs.dead_letters", "", "kafka://HOST:PORT/TOPIC", "Refused lines with their reason, by place.", changes_results=False),
 
     Setting("dead_letters.kept_max", 100_000, "lines", "Refused lines kept whole in the store; further ones are only counted, so that a broken feed cannot fill the disk.", 0, 100_000_000, changes_results=False),
+
+    Setting("metrics.listen", "", "HOST:PORT", "Where Prometheus metrics and health are served, off by default; process k of a run listens on PORT + k, and nobody is asked for a password.", changes_results=False),
+    Setting("health.stall_seconds", 60.0, "seconds", "/livez says no once the main loop has stood still for so long; far above the longest snapshot.", 0.1, 86_400.0, changes_results=False),
+    Setting("health.lane_idle_seconds", 30.0, "seconds", "Input that gives nothing for so long is logged as idle, once.", 0.1, 86_400.0, changes_results=False),
+    Setting("log.format", "text", "text or json", "How events of a run are written to standard error: for people, or one JSON object a line.", changes_results=False, type=Literal["text", "json"]),
+    Setting("log.level", "auto", "level", "The least event that is written; auto writes none as text, and from info on as JSON.", changes_results=False, type=Literal["auto", "debug", "info", "warning", "error", "none"]),
 )
 # fmt: on
 

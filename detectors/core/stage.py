@@ -315,6 +315,17 @@ class AccountStage:
         forced = int(self.state.seen_meta[SEEN_FORCED])
         return counts | {"forced_rotations": forced, "accounts": len(self.state.accounts)}
 
+    def row_counts(self) -> dict[str, int]:
+        """Return how many rows each kind of table holds; ``subjects`` are those of all rules."""
+        state = self.state
+        return {
+            "accounts": len(state.accounts),
+            "orders": len(state.orders),
+            "contracts": len(state.contracts),
+            "instruments": len(state.instruments),
+            "subjects": sum(len(subject) for subject in self.subjects),
+        }
+
     def dump(self) -> dict[str, Any]:
         """Copy the whole state, for a snapshot."""
         return {

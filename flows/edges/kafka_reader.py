@@ -232,10 +232,10 @@ class KafkaReader:
         if offsets:
             self._consumer.commit(offsets=offsets, asynchronous=True)
 
-    def lag(self) -> dict[str, int]:
+    def lag(self, lanes: Iterable[int]) -> dict[str, int]:
         """Return by lane name how many messages are known and not read, as the client knows it."""
         found = {}
-        for lane in self._assigned:
+        for lane in lanes:
             partition = TopicPartition(*topic_of(lane, self._url.topics))
             _, high = self._consumer.get_watermark_offsets(partition, cached=True)
             position = self._consumer.position([partition])[0].offset
