@@ -401,7 +401,7 @@ def _put_value(row: np.void, field: wire.Field, value: Any, key: HashKey) -> Non
         if amount is not None and field.column:
             row[field.column] = amount
             row["has"] |= wire.HAS_OF[field.column]
-    elif field.value_type == wire.BOOLEAN:
+    elif field.value_type in (wire.BOOLEAN, wire.LIST):
         row["flags"] |= wire.FLAG_OF.get(field.name, 0) if value else 0
     elif not field.column:
         return
