@@ -178,6 +178,12 @@ class AccountState:
         if need > self.seen.shape[1]:
             self._grow_seen(1 << (need - 1).bit_length())
 
+    def spare(self, seen_max: int) -> int:
+        """Return how many more rows there is room for, whatever they turn out to be."""
+        rows = min(t.spare for t in (self.accounts, self.orders, self.contracts))
+        keys = self.seen.shape[1] // 2
+        return rows if keys >= seen_max else min(rows, keys - int(self.seen_meta[SEEN_COUNT]))
+
     def _grow_seen(self, capacity: int) -> None:
         grown = np.zeros((2, capacity, 2), np.uint64)
         for side in range(2):

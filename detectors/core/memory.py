@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from detectors.core.contract import FINDING, STEP, Findings, Steps
 from schemas.jit import Int, inlined, kernel
 
-# ``counters``: rows handed out; subjects whose day awaits its verdict.
-ROWS, UNJUDGED = range(2)
+# ``counters``: rows handed out; the time before which closing has nothing to do.
+ROWS, DUE_NS = range(2)
 # ``node_counters``: nodes ever handed out; index + 1 of the first free one.
 NODES, FREE_NODE = range(2)
 CAPACITY_MIN: Final = 64
+NEVER_DUE: Final = 2**63 - 1
 
 _NO_FINDINGS: Final = np.zeros(0, FINDING)
 NODE: Final = np.dtype([("time_ns", "<i8"), ("next", "<i4"), ("padding", "u1", (4,))])
@@ -95,7 +96,7 @@ class SubjectState:
         return cls(
             np.zeros(CAPACITY_MIN, np.int32),
             np.zeros(CAPACITY_MIN, dtype),
-            np.zeros(2, np.int64),
+            np.array([0, NEVER_DUE], np.int64),
             np.zeros(0, NODE),
             np.zeros(2, np.int64),
         )
@@ -105,9 +106,9 @@ class SubjectState:
         return int(self.counters[ROWS])
 
     @property
-    def unjudged(self) -> int:
-        """Subjects whose day awaits its verdict."""
-        return int(self.counters[UNJUDGED])
+    def due_ns(self) -> int:
+        """The time before which closing has nothing to do."""
+        return int(self.counters[DUE_NS])
 
     @property
     def nodes_held(self) -> int:
@@ -124,6 +125,11 @@ class SubjectState:
         if uses_pool:
             used = int(self.node_counters[NODES])
             self.nodes = _grown(self.nodes, used, used + steps)
+
+    def spare(self, *, uses_pool: bool) -> int:
+        """Return how many more steps there are rows and nodes for."""
+        rows = len(self.rows) - len(self)
+        return min(rows, len(self.nodes) - int(self.node_counters[NODES])) if uses_pool else rows
 
     def memory(self) -> Memory:
         """Bundle the arrays for a kernel."""
@@ -179,16 +185,23 @@ class Scratch:
     ----------
     steps
         Shape (n,), dtype ``STEP``.
+    office
+        Shape (n,), int64: rows that policy must hear of.
+    progress
+        Shape (2,), int64: rows taken, and how many of them stand in ``office``.
     buffer
         Room for two findings a step.
     """
 
     def __init__(self) -> None:
         self.steps: Steps = np.zeros(0, STEP)
+        self.office = np.zeros(0, np.int64)
+        self.progress = np.zeros(2, np.int64)
         self.buffer = FindingBuffer.of(2)
 
     def reserve(self, count: int) -> None:
         """Have room for ``count`` steps."""
         if len(self.steps) < count:
             self.steps = np.zeros(count, STEP)
+            self.office = np.zeros(count, np.int64)
             self.buffer = FindingBuffer.of(2 * count)

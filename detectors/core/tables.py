@@ -125,14 +125,14 @@ class Table:
         """Rows ever handed out; every live index is below it."""
         return int(self.counters[USED])
 
-    def lacks(self, extra: int) -> bool:
-        """Say whether ``extra`` inserts would need a larger array."""
-        free = self.used - len(self)
-        return self.used + max(0, extra - free) > len(self.rows)
+    @property
+    def spare(self) -> int:
+        """How many inserts there is room for."""
+        return len(self.rows) - len(self)
 
     def reserve(self, extra: int) -> None:
         """Make room for ``extra`` inserts."""
-        if not self.lacks(extra):
+        if extra <= self.spare:
             return
         capacity = 1 << (len(self) + extra - 1).bit_length()
         rows = np.zeros(max(capacity, 2 * len(self.rows)), self.rows.dtype)
