@@ -170,19 +170,11 @@ class AccountState:
     )
     totals: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(TOTAL_NAMES), np.int64))
 
-    def reserve(self, rows: int, seen_max: int) -> None:
-        """Make room for a batch of ``rows`` rows, whatever they turn out to be."""
-        for table in (self.accounts, self.orders, self.contracts):
-            table.reserve(rows)
+    def reserve_seen(self, rows: int, seen_max: int) -> None:
+        """Make room for the keys of ``rows`` rows."""
         need = 2 * min(int(self.seen_meta[SEEN_COUNT]) + rows, seen_max)
         if need > self.seen.shape[1]:
             self._grow_seen(1 << (need - 1).bit_length())
-
-    def spare(self, seen_max: int) -> int:
-        """Return how many more rows there is room for, whatever they turn out to be."""
-        rows = min(t.spare for t in (self.accounts, self.orders, self.contracts))
-        keys = self.seen.shape[1] // 2
-        return rows if keys >= seen_max else min(rows, keys - int(self.seen_meta[SEEN_COUNT]))
 
     def _grow_seen(self, capacity: int) -> None:
         grown = np.zeros((2, capacity, 2), np.uint64)

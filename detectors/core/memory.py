@@ -18,8 +18,10 @@ ROWS, DUE_NS = range(2)
 # ``node_counters``: nodes ever handed out; index + 1 of the first free one.
 NODES, FREE_NODE = range(2)
 CAPACITY_MIN: Final = 64
+ROWS_AHEAD: Final = 2_048  # what is short grows for so many steps, so that it is seldom short
 NEVER_DUE: Final = 2**63 - 1
 
+_NO_END: Final = 2**62
 _NO_FINDINGS: Final = np.zeros(0, FINDING)
 NODE: Final = np.dtype([("time_ns", "<i8"), ("next", "<i4"), ("padding", "u1", (4,))])
 
@@ -119,16 +121,23 @@ class SubjectState:
         return int(self.node_counters[NODES]) - free
 
     def reserve(self, subjects: int, steps: int, *, uses_pool: bool) -> None:
-        """Have a slot for every subject, and rows and nodes for ``steps`` steps."""
+        """Have a slot for every subject, and rows and nodes for ``steps`` steps.
+
+        ``subjects`` are all there can be; more rows than that are never needed.
+        """
         self.slots = _grown(self.slots, len(self.slots), subjects)
-        self.rows = _grown(self.rows, len(self), len(self) + steps)
+        if steps <= self.spare(uses_pool=uses_pool):
+            return
+        steps = max(steps, ROWS_AHEAD)
+        self.rows = _grown(self.rows, len(self), min(len(self) + steps, subjects))
         if uses_pool:
             used = int(self.node_counters[NODES])
             self.nodes = _grown(self.nodes, used, used + steps)
 
     def spare(self, *, uses_pool: bool) -> int:
         """Return how many more steps there are rows and nodes for."""
-        rows = len(self.rows) - len(self)
+        all_fit = len(self.rows) >= len(self.slots)
+        rows = _NO_END if all_fit else len(self.rows) - len(self)
         return min(rows, len(self.nodes) - int(self.node_counters[NODES])) if uses_pool else rows
 
     def memory(self) -> Memory:

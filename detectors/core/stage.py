@@ -24,7 +24,7 @@ from detectors.core.account_state import (
 from detectors.core.contract import HEADROOM, Detector
 from detectors.core.duplicates import SEEN_FORCED
 from detectors.core.findings import Narrator
-from detectors.core.memory import Scratch, SubjectState
+from detectors.core.memory import ROWS_AHEAD, Scratch, SubjectState
 from detectors.core.order_table import sweep_orders
 from detectors.core.tables import insert
 from schemas.alerts import Finding, Headroom
@@ -144,7 +144,7 @@ class AccountStage:
             zone_day_ns=config.calendars.zone_day_ns,
         )
         self._scratch = scratch or Scratch()
-        self._room = 0  # rows that can be taken before anything must grow
+        self._room = 0  # steps that the rules can take before any must grow
 
     def _table(self, detector: Detector) -> Any:
         return self.state.accounts if detector.subject == "account" else self.state.contracts
@@ -216,25 +216,36 @@ class AccountStage:
 
     def _reserve(self, count: int, carry: NDArray[np.int64]) -> None:
         """Make room everywhere, so that no kernel can run out."""
+        state = self.state
         self._scratch.reserve(count)
-        if count > self._room:
-            self._make_room(count, carry)
-        self._room -= count  # a row takes at most one place of each sort
-
-    def _make_room(self, count: int, carry: NDArray[np.int64]) -> None:
-        """Grow what is short, and note for how many rows there is room now."""
-        state, seen_max = self.state, self.config.duplicates_max
+        state.reserve_seen(count, self.config.duplicates_max)
         if count > state.orders.spare:
-            sweep_orders(self._arrays(), self._settings, int(carry[1]))
-            # Full again soon: grow now, so that sweeps stay rare.
-            if 2 * (len(state.orders) + count) > len(state.orders.rows):
-                state.orders.reserve(len(state.orders.rows) + count)
-        state.reserve(count, seen_max)
-        self._room = state.spare(seen_max)
+            self._make_room_for_orders(count, carry)
+        for table in (state.accounts, state.contracts):
+            if count > table.spare:
+                table.reserve(max(count, ROWS_AHEAD))
+                self._room = 0  # rules need a slot for each of its rows
+        if count > self._room:
+            self._make_room_for_rules(count)
+        self._room -= count  # a step takes at most one place of a rule's
+
+    def _make_room_for_orders(self, count: int, carry: NDArray[np.int64]) -> None:
+        """Forget the orders that are over; grow where that does not help for long."""
+        orders = self.state.orders
+        sweep_orders(self._arrays(), self._settings, int(carry[1]))
+        # Full again soon: grow now, so that sweeps stay rare.
+        if 2 * (len(orders) + count) > len(orders.rows):
+            orders.reserve(len(orders.rows) + count)
+        orders.reserve(count)
+
+    def _make_room_for_rules(self, count: int) -> None:
+        """Grow the rules' memories, and note for how many steps there is room now."""
+        spare = []
         for detector, subject in zip(self.detectors, self.subjects, strict=True):
             subjects = len(self._table(detector).rows)
             subject.reserve(subjects, count, uses_pool=detector.uses_pool)
-            self._room = min(self._room, subject.spare(uses_pool=detector.uses_pool))
+            spare.append(subject.spare(uses_pool=detector.uses_pool))
+        self._room = min(spare, default=count)
 
     def _meet_instrument(self, row: np.void, line: bytes) -> None:
         """Give an instrument seen for the first time a name, its rules and its calendar."""
