@@ -22,7 +22,7 @@ from detectors.core.account_state import (
     UNKNOWN_ORDERS,
     WITHOUT_ACCOUNT,
 )
-from detectors.core.duplicates import is_duplicate
+from detectors.core.duplicates import fetch_keys, is_duplicate
 from detectors.core.order_table import (
     add_order,
     end_order,
@@ -32,11 +32,12 @@ from detectors.core.order_table import (
     move_order,
     note_end,
     note_fill,
+    order_keys,
     withdraw,
 )
 from detectors.core.registrations import registered
 from detectors.core.round_trips import count_order, trade
-from detectors.core.tables import find, insert, mix
+from detectors.core.tables import fetch_head, fetch_row, find, insert, mix
 from schemas.columns import (
     CANCEL_REASON,
     FLAG_CLAIMS_HEDGE,
@@ -67,6 +68,8 @@ _KILL_SWITCH: Final = CANCEL_REASON["kill_switch"]
 _IOC: Final = TIME_IN_FORCE["ioc"]
 _FOK: Final = TIME_IN_FORCE["fok"]
 _DAY_NS: Final = 86_400 * SECOND_NS
+_FAR: Final = 12  # rows ahead of the one in hand, when its chains' heads are asked for
+_NEAR: Final = 6  # and when the rows they lead to are
 # Why ``take_rows`` returned.
 DONE, MEET, FILE = range(3)
 
@@ -419,6 +422,22 @@ def _is_filed(arrays: Any, row: Any, account: Int) -> Any:
     return row["flags"] & FLAG_REGISTRATIONS != 0 or arrays.accounts[account]["registrations"] > 0
 
 
+@inlined
+def _fetch_ahead(arrays: Any, rows: Any, i: Int) -> None:
+    """Ask for what the rows a little after ``i`` will look up, heads first and rows later."""
+    if i + _FAR < len(rows):
+        row = rows[i + _FAR]
+        fetch_head(arrays.account_heads, row["account_1"])
+        fetch_head(arrays.contract_heads, _contract_keys(row)[0])
+        fetch_head(arrays.order_heads, order_keys(row, row["order_1"])[0])
+        fetch_keys(arrays.seen, row["event_1"])
+    if i + _NEAR < len(rows):
+        row = rows[i + _NEAR]
+        fetch_row(arrays.account_heads, arrays.accounts, row["account_1"])
+        fetch_row(arrays.contract_heads, arrays.contracts, _contract_keys(row)[0])
+        fetch_row(arrays.order_heads, arrays.orders, order_keys(row, row["order_1"])[0])
+
+
 @kernel
 def take_rows(
     arrays: Any, settings: Any, rows: Any, carry: Any, steps: Any, office: Any, progress: Any
@@ -450,6 +469,7 @@ def take_rows(
     """
     for i in range(progress[0], len(rows)):
         row, step = rows[i], steps[i]
+        _fetch_ahead(arrays, rows, i)
         contract = np.int64(-1)
         if row["kind"] in (_NEW, _FILL):
             key_1, key_2 = _contract_keys(row)
