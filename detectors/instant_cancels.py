@@ -33,7 +33,15 @@ from detectors.core.emit import (
     remember,
     roll,
 )
-from detectors.core.memory import DUE_NS, NEVER_DUE, ROWS, FindingBuffer, SubjectState, admit
+from detectors.core.memory import (
+    DUE_NS,
+    NEVER_DUE,
+    ROWS,
+    FindingBuffer,
+    SubjectState,
+    admit,
+    fetch_ahead,
+)
 from detectors.core.wording import count_of, seconds, shared_evidence, standing
 from schemas.events import SECOND_NS
 from schemas.jit import Int, kernel
@@ -137,6 +145,7 @@ def follow_days(
     ``figures`` = (cancels_min, orders_min, ratio in millionths, age_max_ns). O(n), no allocation.
     """
     for i in range(len(steps)):
+        fetch_ahead(steps, i, selection, memory)
         step = steps[i]
         row = admit(step, selection, memory)
         if row < 0:

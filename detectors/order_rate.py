@@ -36,6 +36,7 @@ from detectors.core.memory import (
     FindingBuffer,
     SubjectState,
     admit,
+    fetch_ahead,
     give_node,
     take_node,
 )
@@ -142,6 +143,7 @@ def actions_in_window(
     """
     figure, window_ns = figures
     for i in range(len(steps)):
+        fetch_ahead(steps, i, selection, memory)
         step = steps[i]
         row = admit(step, selection, memory)
         if row < 0:

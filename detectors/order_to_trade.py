@@ -39,7 +39,15 @@ from detectors.core.emit import (
     remember,
     roll,
 )
-from detectors.core.memory import DUE_NS, NEVER_DUE, ROWS, FindingBuffer, SubjectState, admit
+from detectors.core.memory import (
+    DUE_NS,
+    NEVER_DUE,
+    ROWS,
+    FindingBuffer,
+    SubjectState,
+    admit,
+    fetch_ahead,
+)
 from detectors.core.wording import shared_evidence, standing
 from schemas.events import E8
 from schemas.jit import Int, kernel
@@ -138,6 +146,7 @@ def follow_ratio(
     allocation.
     """
     for i in range(len(steps)):
+        fetch_ahead(steps, i, selection, memory)
         step = steps[i]
         if step["what"] & KILL_SWITCH:
             continue

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.core.contract import FINDING, STEP, Findings, Steps
+from detectors.core.tables import fetch
 from schemas.jit import Int, inlined, kernel
 
 # ``counters``: rows handed out; the time before which closing has nothing to do.
@@ -19,6 +20,7 @@ ROWS, DUE_NS = range(2)
 NODES, FREE_NODE = range(2)
 CAPACITY_MIN: Final = 64
 ROWS_AHEAD: Final = 2_048  # what is short grows for so many steps, so that it is seldom short
+_AHEAD: Final = 8  # steps ahead of the one in hand, when its subject is asked for
 NEVER_DUE: Final = 2**63 - 1
 
 _NO_END: Final = 2**62
@@ -37,12 +39,29 @@ class Memory(NamedTuple):
 
 
 @inlined
+def _subject_of(step: Any, selection: Any) -> Any:
+    """Return the step's account or contract; -1 where the rule does not look at the step."""
+    if step["rules"] & selection.rule_bit == 0 or step["what"] & selection.wanted == 0:
+        return np.int64(-1)
+    if step["registered"] & selection.exempt != 0:
+        return np.int64(-1)
+    return np.int64(step["account"] if selection.by_account == 1 else step["contract"])
+
+
+@inlined
+def fetch_ahead(steps: Any, i: Int, selection: Any, memory: Any) -> None:
+    """Ask for the state row that a step a little after ``i`` will change."""
+    if i + _AHEAD < len(steps):
+        index = _subject_of(steps[i + _AHEAD], selection)
+        if index >= 0 and memory.slots[index] > 0:
+            fetch(memory.rows, memory.slots[index] - 1)
+
+
+@inlined
 def admit(step: Any, selection: Any, memory: Any) -> Any:
     """Return the state row of the step's subject; -1 where the rule does not look at the step."""
-    index = step["account"] if selection.by_account == 1 else step["contract"]
-    if index < 0 or step["rules"] & selection.rule_bit == 0:
-        return np.int64(-1)
-    if step["what"] & selection.wanted == 0 or step["registered"] & selection.exempt != 0:
+    index = _subject_of(step, selection)
+    if index < 0:
         return np.int64(-1)
     held = np.int64(memory.slots[index])
     if held > 0:
