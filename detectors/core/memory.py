@@ -19,7 +19,7 @@ ROWS, DUE_NS = range(2)
 # ``node_counters``: nodes ever handed out; index + 1 of the first free one.
 NODES, FREE_NODE = range(2)
 CAPACITY_MIN: Final = 64
-ROWS_AHEAD: Final = 2_048  # what is short grows for so many steps, so that it is seldom short
+STEPS_AHEAD: Final = 4_096  # what is short grows for so many steps, so that it is seldom short
 _AHEAD: Final = 8  # steps ahead of the one in hand, when its subject is asked for
 NEVER_DUE: Final = 2**63 - 1
 
@@ -147,7 +147,7 @@ class SubjectState:
         self.slots = _grown(self.slots, len(self.slots), subjects)
         if steps <= self.spare(uses_pool=uses_pool):
             return
-        steps = max(steps, ROWS_AHEAD)
+        steps = max(steps, STEPS_AHEAD)
         self.rows = _grown(self.rows, len(self), min(len(self) + steps, subjects))
         if uses_pool:
             used = int(self.node_counters[NODES])

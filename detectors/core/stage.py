@@ -24,7 +24,7 @@ from detectors.core.account_state import (
 from detectors.core.contract import HEADROOM, Detector
 from detectors.core.duplicates import SEEN_FORCED
 from detectors.core.findings import Narrator
-from detectors.core.memory import ROWS_AHEAD, Scratch, SubjectState
+from detectors.core.memory import Scratch, SubjectState
 from detectors.core.order_table import sweep_orders
 from detectors.core.tables import insert
 from schemas.alerts import Finding, Headroom
@@ -33,6 +33,7 @@ from schemas.events import TIME_MAX_NS, AppEvent, EntitlementChanged, RefAccount
 from schemas.hashing import hash_bytes
 from schemas.referee import decode, names_of
 
+_ROWS_AHEAD: Final = 2_048  # a table that is short grows for at least so many rows
 ROWS_AT_ONCE: Final = 8_192  # steps of so many rows stay in the processor's cache
 
 
@@ -223,7 +224,7 @@ class AccountStage:
             self._make_room_for_orders(count, carry)
         for table in (state.accounts, state.contracts):
             if count > table.spare:
-                table.reserve(max(count, ROWS_AHEAD))
+                table.reserve(max(count, _ROWS_AHEAD))
                 self._room = 0  # rules need a slot for each of its rows
         if count > self._room:
             self._make_room_for_rules(count)

@@ -29,7 +29,9 @@ def _fetch_at(_context: Any, array: Any, index: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         array_type = signature.args[0]
         view = context.make_array(array_type)(context, builder, args[0])
-        item = cgutils.get_item_pointer(context, builder, array_type, view, [args[1]])
+        item = cgutils.get_item_pointer(  # type: ignore[no-untyped-call]
+            context, builder, array_type, view, [args[1]]
+        )
         word, pointer = ir.IntType(32), ir.PointerType(ir.IntType(8))
         ask = builder.module.declare_intrinsic(
             "llvm.prefetch", [pointer], ir.FunctionType(ir.VoidType(), [pointer, word, word, word])
@@ -44,7 +46,7 @@ def _fetch_at(_context: Any, array: Any, index: Any) -> Any:
     return types.none(array, index), codegen
 
 
-def fetch(array: NDArray[Any], index: int) -> None:
+def fetch(array: NDArray[Any], index: Int) -> None:
     """Ask the processor for ``array[index]``, which is wanted soon: changes nothing but speed.
 
     A table's row lies anywhere in memory, and waiting for it takes longer than working on it.
