@@ -33,7 +33,15 @@ from detectors.core.emit import (
     remember,
     roll,
 )
-from detectors.core.memory import ROWS, UNJUDGED, FindingBuffer, SubjectState, admit
+from detectors.core.memory import (
+    DUE_NS,
+    NEVER_DUE,
+    ROWS,
+    FindingBuffer,
+    SubjectState,
+    admit,
+    fetch_ahead,
+)
 from detectors.core.wording import count_of, seconds, shared_evidence, standing
 from schemas.events import SECOND_NS
 from schemas.jit import Int, kernel
@@ -91,8 +99,8 @@ def _write(record: Any, subject: Any, due: Int) -> None:
 
 
 @kernel
-def _judge_day(at: Int, subject: Any, figures: Any, memory: Any, out: Any, count: Any) -> None:
-    index = emit_verdict(out, count, _holds(subject, figures), at, subject, memory)
+def _judge_day(at: Int, subject: Any, figures: Any, out: Any, count: Any) -> None:
+    index = emit_verdict(out, count, _holds(subject, figures), at, subject)
     _write(out[index], subject, figures[0])
 
 
@@ -137,6 +145,7 @@ def follow_days(
     ``figures`` = (cancels_min, orders_min, ratio in millionths, age_max_ns). O(n), no allocation.
     """
     for i in range(len(steps)):
+        fetch_ahead(steps, i, selection, memory)
         step = steps[i]
         row = admit(step, selection, memory)
         if row < 0:
@@ -144,7 +153,7 @@ def follow_days(
         subject = memory.rows[row]
         if begins_day(subject, step):
             if subject["open"]:
-                _judge_day(np.int64(i), subject, figures, memory, out, count)
+                _judge_day(np.int64(i), subject, figures, out, count)
             roll(subject, step)
             subject["orders"] = 0
             subject["cancels"] = 0
@@ -160,12 +169,18 @@ def follow_days(
 @kernel
 def close_days(memory: Any, watermark_ns: Int, figures: Any, out: Any, count: Any) -> None:
     """Judge every subject whose day ended by the watermark, as far as there is room."""
+    due_ns = NEVER_DUE
     for row in range(memory.counters[ROWS]):
-        if count[0] == len(out) or memory.counters[UNJUDGED] == 0:
+        if count[0] == len(out):
             return
         subject = memory.rows[row]
-        if subject["open"] and subject["day_end_ns"] <= watermark_ns:
-            _judge_day(np.int64(-1), subject, figures, memory, out, count)
+        if subject["open"] == 0:
+            continue
+        if subject["day_end_ns"] <= watermark_ns:
+            _judge_day(np.int64(-1), subject, figures, out, count)
+        else:
+            due_ns = min(due_ns, subject["day_end_ns"])
+    memory.counters[DUE_NS] = due_ns
 
 
 class InstantCancels(Detector):
@@ -192,9 +207,7 @@ class InstantCancels(Detector):
 
     def close(self, state: SubjectState, watermark_ns: int, out: FindingBuffer) -> None:
         """See ``Detector.close``."""
-        if state.unjudged:
-            figures = self._figures()
-            close_days(state.memory(), watermark_ns, figures, out.records, out.count)
+        close_days(state.memory(), watermark_ns, self._figures(), out.records, out.count)
 
     def explain(self, finding: np.void) -> Explanation:
         """See ``Detector.explain``."""

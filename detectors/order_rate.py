@@ -29,7 +29,17 @@ from detectors.core.emit import (
     remember,
     roll,
 )
-from detectors.core.memory import ROWS, FindingBuffer, SubjectState, admit, give_node, take_node
+from detectors.core.memory import (
+    DUE_NS,
+    NEVER_DUE,
+    ROWS,
+    FindingBuffer,
+    SubjectState,
+    admit,
+    fetch_ahead,
+    give_node,
+    take_node,
+)
 from detectors.core.wording import at_most, count_of, seconds, shared_evidence, standing
 from schemas.events import SECOND_NS
 from schemas.jit import Int, kernel
@@ -47,6 +57,7 @@ WINDOW_STATE: Final = np.dtype(
         ("is_over", "<i8"),
     ]
 )
+_GIVE_BACK_NS: Final = 900 * SECOND_NS  # an idle account's last few actions may wait so long
 BURSTS: Final = 2  # further number of a finding: separate bursts so far today
 
 
@@ -81,6 +92,8 @@ def _push(subject: Any, memory: Any) -> None:
         memory.nodes[subject["last"] - 1]["next"] = index + 1
     subject["last"] = index + 1
     subject["in_window"] += 1
+    due_ns = subject["time_ns"] + _GIVE_BACK_NS
+    memory.counters[DUE_NS] = min(memory.counters[DUE_NS], due_ns)
 
 
 @kernel
@@ -130,6 +143,7 @@ def actions_in_window(
     """
     figure, window_ns = figures
     for i in range(len(steps)):
+        fetch_ahead(steps, i, selection, memory)
         step = steps[i]
         row = admit(step, selection, memory)
         if row < 0:
@@ -160,10 +174,16 @@ def actions_in_window(
 @kernel
 def give_back(memory: Any, horizon_ns: Int) -> None:
     """Give back every subject's actions that no later step can count."""
+    due_ns = NEVER_DUE
     for row in range(memory.counters[ROWS]):
         subject = memory.rows[row]
-        if subject["first"] > 0 and subject["time_ns"] <= horizon_ns:
+        if subject["first"] == 0:
+            continue
+        if subject["time_ns"] <= horizon_ns:
             _drop_until(subject, memory, horizon_ns)
+        else:
+            due_ns = min(due_ns, subject["time_ns"] + _GIVE_BACK_NS)
+    memory.counters[DUE_NS] = due_ns
 
 
 class OrderRate(Detector):

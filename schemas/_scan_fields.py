@@ -12,9 +12,9 @@ from schemas.jit import inlined
 
 # Plain numbers, not imported ones: numba's cache only watches the file a kernel stands in.
 # ``tests/unit/schemas/test_wire.py`` holds them equal to ``schemas.wire`` and ``schemas.columns``.
-STRING, INTEGER, MONEY, BOOLEAN, CHOICE, COMPLEX = 1, 2, 3, 4, 5, 6
+STRING, INTEGER, MONEY, BOOLEAN, CHOICE, COMPLEX, LIST = 1, 2, 3, 4, 5, 6, 7
 KEEP_HASH, KEEP_EVENT, KEEP_ACCOUNT, KEEP_SOURCE, KEEP_TENANT = 1, 2, 3, 4, 5
-TOKEN_STRING, TOKEN_NUMBER, TOKEN_TRUE, TOKEN_FALSE, TOKEN_NULL = 1, 2, 3, 4, 5
+TOKEN_STRING, TOKEN_NUMBER, TOKEN_TRUE, TOKEN_FALSE, TOKEN_NULL, TOKEN_LIST = 1, 2, 3, 4, 5, 6
 NO_POINT, ODD_NUMBER = -1, -2  # in place of a number's count of decimals
 HAS_PRICE = 1
 DECIMALS = 8
@@ -58,7 +58,8 @@ class Work(NamedTuple):
     Attributes
     ----------
     tokens
-        Shape (TOKENS_MAX, 5) int64: key, token type, start, length, decimals.
+        Shape (TOKENS_MAX, 5) int64: key, token type, start, length, decimals. Of a list: key,
+        token type, length of its shortest and longest string, how many they are.
     values
         Shape (TOKENS_MAX,) int64: a number token's digits with its sign.
     stamps
@@ -234,6 +235,16 @@ def _put_scalar(spec: Any, index: int, work: Any, tables: Any, place: Any) -> An
 
 
 @inlined
+def _is_plain_list(spec: Any, index: int, work: Any, tables: Any) -> Any:
+    """Say whether a list is empty, or of strings of the right lengths. No column holds any."""
+    tokens, specs = work.tokens, tables.specs
+    if specs[spec, 0] != LIST or tokens[index, 1] != TOKEN_LIST:
+        return False
+    lengths_fit = tokens[index, 2] >= specs[spec, 3] and tokens[index, 3] <= specs[spec, 4]
+    return tokens[index, 4] == 0 or lengths_fit
+
+
+@inlined
 def _put_field(
     buffer: Bytes, spec: Any, index: int, work: Any, tables: Any, place: Any, key: Any
 ) -> Any:
@@ -245,6 +256,8 @@ def _put_field(
         return _put_money(buffer, spec, index, work, tables, place)
     if value_type == CHOICE:
         return _put_choice(buffer, spec, index, work, tables, place)
+    if value_type == LIST:
+        return _is_plain_list(spec, index, work, tables)
     return _put_scalar(spec, index, work, tables, place)
 
 

@@ -1,8 +1,8 @@
 """Kernels that turn plain lines into rows; a line with any surprise is left to the referee.
 
 A line is plain if it is printable ASCII without backslashes and holds one well-formed object of
-scalars in which every known field has a value the structs allow. What is not plain is not wrong:
-it is only not decided here.
+scalars and lists of strings in which every known field has a value the structs allow. What is not
+plain is not wrong: it is only not decided here.
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ from schemas.jit import inlined, kernel
 
 # Plain numbers, not imported ones: numba's cache only watches the file a kernel stands in.
 # ``tests/unit/schemas/test_wire.py`` holds them equal to those of ``schemas._scan_fields``.
-TOKEN_STRING, TOKEN_NUMBER, TOKEN_TRUE, TOKEN_FALSE, TOKEN_NULL = 1, 2, 3, 4, 5
+TOKEN_STRING, TOKEN_NUMBER, TOKEN_TRUE, TOKEN_FALSE, TOKEN_NULL, TOKEN_LIST = 1, 2, 3, 4, 5, 6
 KIND_KEY = 0
 KEY_SET = np.int64(0)  # a bare 0 or 1 would have ``find_name`` compiled once for each
 KIND_SET = np.int64(1)
@@ -28,7 +28,8 @@ CONTEXTS = 1_024
 CONTEXT_FACTOR = np.uint64(0x9E3779B97F4A7C15)
 NOT_PLAIN = -1
 LINE_FEED, QUOTE, COMMA, MINUS, DIGIT_0, DIGIT_9, COLON = 10, 34, 44, 45, 48, 57, 58
-LETTER_E, OPEN_BRACE, CLOSE_BRACE = 101, 123, 125
+OPEN_BRACKET, CLOSE_BRACKET, LETTER_E, OPEN_BRACE, CLOSE_BRACE = 91, 93, 101, 123, 125
+LENGTH_LIMIT = 2**62  # above that of any text
 LOW32 = np.uint64(0xFFFFFFFF)
 TRUE_WORD = np.uint64(0x65757274)  # "true", first letter lowest
 FALS_WORD = np.uint64(0x736C6166)
@@ -97,9 +98,34 @@ def _guess_key(buffer: Bytes, at: int, context: Any, work: Any, tables: Any) -> 
     return key, value
 
 
+@kernel
+def _read_list(buffer: Bytes, at: int, work: Any, index: int) -> Any:
+    """Read a list of strings into token ``index``; return the place behind it, or -1."""
+    count, shortest, longest = 0, LENGTH_LIMIT, 0
+    at = skip_space(buffer, at + 1)
+    while buffer[at] == QUOTE:
+        end = string_end(buffer, at + 1)
+        if end < 0:
+            return NOT_PLAIN
+        count += 1
+        shortest = min(shortest, end - at - 1)
+        longest = max(longest, end - at - 1)
+        at = skip_space(buffer, end + 1)
+        if buffer[at] != COMMA:
+            break
+        at = skip_space(buffer, at + 1)
+        if buffer[at] != QUOTE:
+            return NOT_PLAIN
+    work.tokens[index, 1] = TOKEN_LIST
+    work.tokens[index, 2] = shortest
+    work.tokens[index, 3] = longest
+    work.tokens[index, 4] = count
+    return at + 1 if buffer[at] == CLOSE_BRACKET else NOT_PLAIN
+
+
 @inlined
 def _read_value(buffer: Bytes, at: int, work: Any, index: int) -> Any:
-    """Read one scalar into token ``index``; return the place behind it, or -1."""
+    """Read one plain value into token ``index``; return the place behind it, or -1."""
     tokens = work.tokens
     first = buffer[at]
     if first == QUOTE:
@@ -124,7 +150,7 @@ def _read_value(buffer: Bytes, at: int, work: Any, index: int) -> Any:
     if word == FALS_WORD and buffer[at + 4] == LETTER_E:
         tokens[index, 1] = TOKEN_FALSE
         return at + 5
-    return NOT_PLAIN
+    return _read_list(buffer, at, work, index) if first == OPEN_BRACKET else NOT_PLAIN
 
 
 @inlined
@@ -139,7 +165,7 @@ def _next_context(buffer: Bytes, context: Any, key: int, value: int) -> Any:
 
 @inlined
 def _read_tokens(buffer: Bytes, at: int, line: int, work: Any, tables: Any) -> Any:
-    """Read an object of scalars; return (place behind it, how many, where ``kind`` is).
+    """Read an object of what is plain; return (place behind it, how many, where ``kind`` is).
 
     The place is -1 if the line is not plain.
     """

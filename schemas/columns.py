@@ -33,6 +33,7 @@ TIME_IN_FORCE: Final = {name: code for code, name in enumerate(TIME_IN_FORCE_COD
 FLAG_SIMULATED: Final = 1
 FLAG_CLAIMS_MARKET_MAKER: Final = 2
 FLAG_CLAIMS_HEDGE: Final = 4
+FLAG_REGISTRATIONS: Final = 8  # ref.account: at least one registration is listed
 # Bits of ``has``: which optional numbers are present (a present zero differs from absent).
 HAS_PRICE: Final = 1
 HAS_QUANTITY: Final = 2

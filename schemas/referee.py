@@ -46,6 +46,17 @@ class Verdict(NamedTuple):
     got: str
 
 
+class Names(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The names an accepted event goes by; those its kind does not have are empty."""
+
+    source: str
+    event_id: str
+    tenant: str | None = None
+    account_id: str | None = None
+    instrument: str | None = None
+    venue: str | None = None
+
+
 class RowKey(NamedTuple):
     """What hashes in a row depend on besides the event.
 
@@ -59,6 +70,9 @@ class RowKey(NamedTuple):
 
     key: HashKey
     tenant_hash: int = 0
+
+
+_NAMES_DECODER: Final = msgspec.json.Decoder(Names)
 
 
 def judge(line: bytes, *, anonymous: bool = False) -> Event | Verdict:
@@ -93,6 +107,11 @@ def judge_row(
         return decided
     event, unknown = decided
     return row_of(event, row_key), unknown
+
+
+def names_of(line: bytes) -> Names:
+    """Read only the names of an event that was accepted before, several times faster."""
+    return _NAMES_DECODER.decode(line)
 
 
 def decode(line: bytes) -> Event:
@@ -401,7 +420,7 @@ def _put_value(row: np.void, field: wire.Field, value: Any, key: HashKey) -> Non
         if amount is not None and field.column:
             row[field.column] = amount
             row["has"] |= wire.HAS_OF[field.column]
-    elif field.value_type == wire.BOOLEAN:
+    elif field.value_type in (wire.BOOLEAN, wire.LIST):
         row["flags"] |= wire.FLAG_OF.get(field.name, 0) if value else 0
     elif not field.column:
         return

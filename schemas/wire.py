@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from schemas import columns, events
 
 # Types of a field's value, as the kernel switches on them.
-FOREIGN, STRING, INTEGER, MONEY, BOOLEAN, CHOICE, COMPLEX = range(7)
+FOREIGN, STRING, INTEGER, MONEY, BOOLEAN, CHOICE, COMPLEX, LIST = range(8)
 # What is done with a string.
 KEEP_NOTHING, KEEP_HASH, KEEP_EVENT, KEEP_ACCOUNT, KEEP_SOURCE, KEEP_TENANT = range(6)
 
@@ -49,6 +49,7 @@ FLAG_OF: Final = {
     "is_simulated": columns.FLAG_SIMULATED,
     "claims_market_maker": columns.FLAG_CLAIMS_MARKET_MAKER,
     "claims_hedge": columns.FLAG_CLAIMS_HEDGE,
+    "registrations": columns.FLAG_REGISTRATIONS,
 }
 HAS_OF: Final = {
     "price_e8": columns.HAS_PRICE,
@@ -99,7 +100,8 @@ class Field(NamedTuple):
     column
         Where it goes in ``ROW``; empty if nowhere.
     low, high
-        Inclusive limits: of an integer, or of a string's length.
+        Inclusive limits: of an integer, of a string's length, or of the length of a list's
+        strings. A list of anything else has none that a string can meet.
     choices
         Allowed texts; a choice's code is its position plus one.
     positive
@@ -206,7 +208,18 @@ def _describe_field(kind: str, field: Any) -> Field:
     if is_money(inner):
         positive = name == "quantity" and kind in POSITIVE_QUANTITY_KINDS
         return make(value_type=MONEY, column=column, positive=positive)
+    if isinstance(inner, inspect.ListType):
+        low, high = _text_lengths(inner.item_type)
+        make = make(value_type=LIST, low=low, high=high)._replace
     return make()
+
+
+def _text_lengths(item_type: Any) -> tuple[int, int]:
+    """Return the limits of a text's length, or limits that no text can meet."""
+    match item_type:
+        case inspect.StrType(min_length=int(low), max_length=int(high)):
+            return low, high
+    return 1, 0
 
 
 def _describe_kinds() -> dict[str, tuple[Field, ...]]:

@@ -36,7 +36,7 @@ CHOICE_COLUMNS = {
     "capacity": columns.CAPACITY_CODES,
 }
 HAS = {"price_e8": 1, "quantity_e8": 2, "amount_e8": 4}
-FLAGS = {"is_simulated": 1, "claims_market_maker": 2, "claims_hedge": 4}
+FLAGS = {"is_simulated": 1, "claims_market_maker": 2, "claims_hedge": 4, "registrations": 8}
 
 
 def _rotate(value: int, count: int) -> int:

@@ -144,9 +144,7 @@ class TestEveryExample:
         assert len(one) == len(many) <= 4
         assert len(one.slots) == len(many.slots)
         assert many.nodes_held == 0, "nodes were not given back"
-        assert len(many.nodes) <= 256
-        if detector_type(name).uses_pool:
-            assert len(one.nodes) >= 0
+        assert len(one.nodes) == len(many.nodes)
 
     def test_evidence_is_fit_for_the_ledger_and_finite(self, name: str, example: str) -> None:
         for finding in run(EVENTS, rules_of(name, example), **CONFIG).findings:

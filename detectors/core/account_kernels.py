@@ -22,7 +22,7 @@ from detectors.core.account_state import (
     UNKNOWN_ORDERS,
     WITHOUT_ACCOUNT,
 )
-from detectors.core.duplicates import is_duplicate
+from detectors.core.duplicates import fetch_keys, is_duplicate
 from detectors.core.order_table import (
     add_order,
     end_order,
@@ -32,15 +32,17 @@ from detectors.core.order_table import (
     move_order,
     note_end,
     note_fill,
+    order_keys,
     withdraw,
 )
 from detectors.core.registrations import registered
 from detectors.core.round_trips import count_order, trade
-from detectors.core.tables import find, insert, mix
+from detectors.core.tables import fetch_head, fetch_row, find, insert, mix
 from schemas.columns import (
     CANCEL_REASON,
     FLAG_CLAIMS_HEDGE,
     FLAG_CLAIMS_MARKET_MAKER,
+    FLAG_REGISTRATIONS,
     FLAG_SIMULATED,
     HAS_AMOUNT,
     HAS_QUANTITY,
@@ -57,12 +59,19 @@ _REJECT: Final = KIND["order.reject"]
 _EXPIRE: Final = KIND["order.expire"]
 _FILL: Final = KIND["fill"]
 _POSITION_CLOSED: Final = KIND["position.closed"]
+_APP: Final = KIND["app.event"]
+_GRANT: Final = KIND["entitlement.changed"]
+_FILE: Final = KIND["ref.account"]
 _USER: Final = CANCEL_REASON["user"]
 _UNKNOWN: Final = CANCEL_REASON["unknown"]
 _KILL_SWITCH: Final = CANCEL_REASON["kill_switch"]
 _IOC: Final = TIME_IN_FORCE["ioc"]
 _FOK: Final = TIME_IN_FORCE["fok"]
 _DAY_NS: Final = 86_400 * SECOND_NS
+_FAR: Final = 12  # rows ahead of the one in hand, when its chains' heads are asked for
+_NEAR: Final = 6  # and when the rows they lead to are
+# Why ``take_rows`` returned.
+DONE, MEET, FILE = range(3)
 
 
 @kernel
@@ -115,19 +124,27 @@ def _account_of(arrays: Any, row: Any) -> Any:
     return index
 
 
-@kernel
-def _contract_of(arrays: Any, row: Any, account: Int) -> Any:
-    """Return the row of account x instrument, a new one where it is new."""
+@inlined
+def _instrument_of(arrays: Any, row: Any) -> Any:
+    """Return the instrument's row, or -1."""
+    heads, instruments = arrays.instrument_heads, arrays.instruments
+    return find(heads, instruments, row["instrument_1"], row["venue_1"])
+
+
+@inlined
+def _contract_keys(row: Any) -> Any:
+    """Return the key of account x instrument."""
     key_1 = mix(row["account_1"], row["instrument_1"])
-    key_2 = mix(row["instrument_1"], row["account_2"] ^ row["venue_1"])
-    index = find(arrays.contract_heads, arrays.contracts, key_1, key_2)
-    if index >= 0:
-        return index
+    return key_1, mix(row["instrument_1"], row["account_2"] ^ row["venue_1"])
+
+
+@kernel
+def _new_contract(arrays: Any, row: Any, account: Int) -> Any:
+    """Give account x instrument a row; the instrument has one."""
+    key_1, key_2 = _contract_keys(row)
     index = insert(arrays.contract_heads, arrays.contracts, arrays.contract_counters, key_1, key_2)
     contract = arrays.contracts[index]
-    contract["instrument"] = find(
-        arrays.instrument_heads, arrays.instruments, row["instrument_1"], row["venue_1"]
-    )
+    contract["instrument"] = _instrument_of(arrays, row)
     contract["account"] = account
     contract["position_e8"] = 0
     contract["cash_high"] = 0
@@ -156,8 +173,9 @@ def _place(arrays: Any, settings: Any, step: Any, contract: Int) -> None:
 
 
 @kernel
-def _on_new(arrays: Any, settings: Any, row: Any, step: Any) -> None:
-    contract = _contract_of(arrays, row, step["account"])
+def _on_new(arrays: Any, settings: Any, row: Any, step: Any, contract: Int) -> None:
+    if contract < 0:
+        contract = _new_contract(arrays, row, step["account"])
     _place(arrays, settings, step, contract)
     index = known_order(arrays, settings, row, row["order_1"])
     if index < 0:
@@ -263,8 +281,9 @@ def _on_end(arrays: Any, settings: Any, row: Any, step: Any) -> None:
 
 
 @kernel
-def _on_fill(arrays: Any, settings: Any, row: Any, step: Any) -> None:
-    contract = _contract_of(arrays, row, step["account"])
+def _on_fill(arrays: Any, settings: Any, row: Any, step: Any, contract: Int) -> None:
+    if contract < 0:
+        contract = _new_contract(arrays, row, step["account"])
     _place(arrays, settings, step, contract)
     step["what"] |= c.FILL
     step["quantity_e8"] = row["quantity_e8"]
@@ -344,15 +363,15 @@ def _greet(arrays: Any, settings: Any, row: Any, step: Any) -> None:
 
 
 @kernel
-def _apply(arrays: Any, settings: Any, row: Any, step: Any) -> None:
-    """Let one accepted row of an account have its effect."""
+def _apply(arrays: Any, settings: Any, row: Any, step: Any, contract: Int) -> None:
+    """Let one accepted row of an account have its effect; ``contract`` is -1 where it is new."""
     kind = row["kind"]
     if kind == _NEW:
-        _on_new(arrays, settings, row, step)
+        _on_new(arrays, settings, row, step, contract)
     elif kind == _CANCEL:
         _on_cancel(arrays, settings, row, step)
     elif kind == _FILL:
-        _on_fill(arrays, settings, row, step)
+        _on_fill(arrays, settings, row, step, contract)
     elif kind == _REPLACE:
         _on_replace(arrays, settings, row, step)
     elif kind in (_REJECT, _EXPIRE):
@@ -389,9 +408,41 @@ def _is_accepted(arrays: Any, settings: Any, row: Any, carry: Any) -> Any:
     return True
 
 
+@inlined
+def _concerns_office(row: Any) -> Any:
+    """Say whether policy must hear of the row: an entitlement, or an answer to a notice."""
+    return row["kind"] == _GRANT or (row["kind"] == _APP and row["notice_1"] != 0)
+
+
+@inlined
+def _is_filed(arrays: Any, row: Any, account: Int) -> Any:
+    """Say whether the row changes what is on file about its account."""
+    if row["kind"] != _FILE:
+        return False
+    return row["flags"] & FLAG_REGISTRATIONS != 0 or arrays.accounts[account]["registrations"] > 0
+
+
+@inlined
+def _fetch_ahead(arrays: Any, rows: Any, i: Int) -> None:
+    """Ask for what the rows a little after ``i`` will look up, heads first and rows later."""
+    if i + _FAR < len(rows):
+        row = rows[i + _FAR]
+        fetch_head(arrays.account_heads, row["account_1"])
+        fetch_head(arrays.contract_heads, _contract_keys(row)[0])
+        fetch_head(arrays.order_heads, order_keys(row, row["order_1"])[0])
+        fetch_keys(arrays.seen, row["event_1"])
+    if i + _NEAR < len(rows):
+        row = rows[i + _NEAR]
+        fetch_row(arrays.account_heads, arrays.accounts, row["account_1"])
+        fetch_row(arrays.contract_heads, arrays.contracts, _contract_keys(row)[0])
+        fetch_row(arrays.order_heads, arrays.orders, order_keys(row, row["order_1"])[0])
+
+
 @kernel
-def take_rows(arrays: Any, settings: Any, rows: Any, carry: Any, steps: Any) -> None:
-    """Turn rows into steps, in lane order.
+def take_rows(
+    arrays: Any, settings: Any, rows: Any, carry: Any, steps: Any, office: Any, progress: Any
+) -> Any:
+    """Turn rows into steps, in lane order, until all are taken or Python must do something.
 
     Parameters
     ----------
@@ -405,31 +456,35 @@ def take_rows(arrays: Any, settings: Any, rows: Any, carry: Any, steps: Any) -> 
     steps
         Shape (n,), dtype ``STEP``, filled here. A step whose account is -1 has no effect: late,
         duplicate, or not an account's.
+    office
+        Shape (n,), int64: receives the indexes of rows that policy must hear of.
+    progress
+        Shape (2,), int64: rows taken so far, and how many of them stand in ``office``.
+
+    Returns
+    -------
+    int
+        ``DONE``; ``MEET`` where the next row brings an instrument that has no row; ``FILE`` where
+        the last row taken changes what is on file about its account.
     """
-    for i in range(len(rows)):
+    for i in range(progress[0], len(rows)):
         row, step = rows[i], steps[i]
+        _fetch_ahead(arrays, rows, i)
+        contract = np.int64(-1)
+        if row["kind"] in (_NEW, _FILL):
+            key_1, key_2 = _contract_keys(row)
+            contract = find(arrays.contract_heads, arrays.contracts, key_1, key_2)
+            if contract < 0 and _instrument_of(arrays, row) < 0:
+                return MEET
+        progress[0] = i + 1
         _clear(step, row, carry[2])
-        if _is_accepted(arrays, settings, row, carry):
-            _greet(arrays, settings, row, step)
-            _apply(arrays, settings, row, step)
-
-
-@kernel
-def new_instruments(heads: Any, instruments: Any, counters: Any, rows: Any, found: Any) -> Any:
-    """Give instruments not seen before a row; return how many, their first rows in ``found``.
-
-    ``instruments`` must have room for ``len(found)`` more; at most that many are taken.
-    """
-    count = 0
-    for i in range(len(rows)):
-        row = rows[i]
-        if row["kind"] not in (_NEW, _FILL) or row["instrument_1"] == 0:
+        if not _is_accepted(arrays, settings, row, carry):
             continue
-        if find(heads, instruments, row["instrument_1"], row["venue_1"]) >= 0:
-            continue
-        if count == len(found):
-            return count
-        insert(heads, instruments, counters, row["instrument_1"], row["venue_1"])
-        found[count] = i
-        count += 1
-    return count
+        _greet(arrays, settings, row, step)
+        _apply(arrays, settings, row, step, contract)
+        if _concerns_office(row):
+            office[progress[1]] = i
+            progress[1] += 1
+        elif _is_filed(arrays, row, step["account"]):
+            return FILE
+    return DONE

@@ -170,10 +170,8 @@ class AccountState:
     )
     totals: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(TOTAL_NAMES), np.int64))
 
-    def reserve(self, rows: int, seen_max: int) -> None:
-        """Make room for a batch of ``rows`` rows, whatever they turn out to be."""
-        for table in (self.accounts, self.orders, self.contracts):
-            table.reserve(rows)
+    def reserve_seen(self, rows: int, seen_max: int) -> None:
+        """Make room for the keys of ``rows`` rows."""
         need = 2 * min(int(self.seen_meta[SEEN_COUNT]) + rows, seen_max)
         if need > self.seen.shape[1]:
             self._grow_seen(1 << (need - 1).bit_length())

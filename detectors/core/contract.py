@@ -206,7 +206,9 @@ class Detector(ABC):
     def close(self, state: "SubjectState", watermark_ns: int, out: "FindingBuffer") -> None:  # noqa: B027 - most rules have no day to judge
         """Judge the days that ended by ``watermark_ns``; give back what no later step can need.
 
-        May leave subjects unjudged when ``out`` is full; it is then called again.
+        Called once the watermark has reached ``state.due_ns``, which kernels keep at the earliest
+        time at which there may be something to do. May leave subjects unjudged when ``out`` is
+        full; it is then called again.
         """
 
     @abstractmethod

@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.core.tables import fetch
 from schemas.jit import Int, inlined, kernel
 
 # ``meta``: which set is current, how many keys it holds, which window it is for, how often a full
@@ -30,6 +31,14 @@ def _slot(keys: Any, key_1: Int, key_2: Int) -> Any:
         if keys[slot, 0] == 0 and keys[slot, 1] == 0:
             return -1 - slot
         slot = (slot + 1) & mask
+
+
+@inlined
+def fetch_keys(sets: Any, key_1: Int) -> None:
+    """Ask for where the key stands or belongs, in both sets."""
+    slot = np.int64(key_1 & np.uint64(sets.shape[1] - 1))
+    fetch(sets[0], slot)
+    fetch(sets[1], slot)
 
 
 @kernel

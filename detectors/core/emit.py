@@ -5,7 +5,7 @@ from typing import Any, Final
 import numpy as np
 
 from detectors.core.contract import CONFIRMED, HEADROOM, REASON_UNKNOWN, RECENT, WITHDRAWN
-from detectors.core.memory import UNJUDGED
+from detectors.core.memory import DUE_NS
 from schemas.jit import Int, inlined, kernel
 
 # Fields every state row begins with, so that these kernels can fill and read them.
@@ -98,13 +98,12 @@ def emit_step(out: Any, count: Any, phase: Int, i: Int, time_ns: Int, subject: A
 
 
 @kernel
-def emit_verdict(out: Any, count: Any, holds: bool, at: Int, subject: Any, memory: Any) -> Any:  # noqa: FBT001 - kernels take no keywords
+def emit_verdict(out: Any, count: Any, holds: bool, at: Int, subject: Any) -> Any:  # noqa: FBT001 - kernels take no keywords
     """Confirm or withdraw what is provisional on the subject's day; return the finding's index.
 
     ``at`` is the row of the batch that begins a later day, or -1 where time alone ended the day.
     """
     subject["open"] = 0
-    memory.counters[UNJUDGED] -= 1
     phase = np.int64(CONFIRMED) if holds else np.int64(WITHDRAWN)
     return emit(out, count, phase, (np.int64(-1), np.int64(at), subject["day_end_ns"]), subject)
 
@@ -113,7 +112,7 @@ def emit_verdict(out: Any, count: Any, holds: bool, at: Int, subject: Any, memor
 def await_verdict(subject: Any, memory: Any) -> None:
     """Note that the subject's day must be judged when it is over."""
     subject["open"] = 1
-    memory.counters[UNJUDGED] += 1
+    memory.counters[DUE_NS] = min(memory.counters[DUE_NS], subject["day_end_ns"])
 
 
 @inlined

@@ -1,14 +1,14 @@
 """From finding records to findings people can read: names, words, positions, triggers."""
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from detectors.core.contract import HEADROOM, LANE_SHIFT, PHASES, Detector
 from schemas.alerts import Finding, Headroom, Position, Rule
 from schemas.columns import EventColumns
-from schemas.referee import decode
+from schemas.referee import Names, names_of
 
 if TYPE_CHECKING:
     from detectors.core.stage import AccountStage, StageOutput
@@ -38,9 +38,9 @@ class Narrator:
     def tell(self, detector: Detector, record: np.void, output: "StageOutput") -> None:
         """Add one record to the output, as a finding or as headroom."""
         row = int(record["row"])
-        event: Any = None
+        event: Names | None = None
         if row >= 0 and self._columns is not None:
-            event = decode(self._columns.line(row))
+            event = names_of(self._columns.line(row))
         tenant, account_id, instrument, venue = self._who(detector, int(record["subject"]), event)
         if int(record["phase"]) == HEADROOM:
             output.headroom.append(self._headroom(detector, record, account_id, instrument))
@@ -72,7 +72,7 @@ class Narrator:
         )
 
     def _who(
-        self, detector: Detector, subject: int, event: Any
+        self, detector: Detector, subject: int, event: Names | None
     ) -> tuple[str, str, str | None, str | None]:
         """Return tenant, account, and instrument and venue where the subject has them."""
         stage = self._stage
@@ -81,7 +81,7 @@ class Narrator:
             contract = stage.state.contracts.rows[subject]
             account = int(contract["account"])
             instrument, venue = stage.instrument_names[int(contract["instrument"])]
-        if event is not None:
+        if event is not None and event.account_id is not None:
             stage.account_names[account] = (event.tenant or stage.config.tenant, event.account_id)
         tenant, account_id = stage.account_names[account]
         return tenant, account_id, instrument, venue

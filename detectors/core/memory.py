@@ -11,14 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.core.contract import FINDING, STEP, Findings, Steps
+from detectors.core.tables import fetch
 from schemas.jit import Int, inlined, kernel
 
-# ``counters``: rows handed out; subjects whose day awaits its verdict.
-ROWS, UNJUDGED = range(2)
+# ``counters``: rows handed out; the time before which closing has nothing to do.
+ROWS, DUE_NS = range(2)
 # ``node_counters``: nodes ever handed out; index + 1 of the first free one.
 NODES, FREE_NODE = range(2)
 CAPACITY_MIN: Final = 64
+STEPS_AHEAD: Final = 4_096  # what is short grows for so many steps, so that it is seldom short
+_AHEAD: Final = 8  # steps ahead of the one in hand, when its subject is asked for
+NEVER_DUE: Final = 2**63 - 1
 
+_NO_END: Final = 2**62
 _NO_FINDINGS: Final = np.zeros(0, FINDING)
 NODE: Final = np.dtype([("time_ns", "<i8"), ("next", "<i4"), ("padding", "u1", (4,))])
 
@@ -34,12 +39,29 @@ class Memory(NamedTuple):
 
 
 @inlined
+def _subject_of(step: Any, selection: Any) -> Any:
+    """Return the step's account or contract; -1 where the rule does not look at the step."""
+    if step["rules"] & selection.rule_bit == 0 or step["what"] & selection.wanted == 0:
+        return np.int64(-1)
+    if step["registered"] & selection.exempt != 0:
+        return np.int64(-1)
+    return np.int64(step["account"] if selection.by_account == 1 else step["contract"])
+
+
+@inlined
+def fetch_ahead(steps: Any, i: Int, selection: Any, memory: Any) -> None:
+    """Ask for the state row that a step a little after ``i`` will change."""
+    if i + _AHEAD < len(steps):
+        index = _subject_of(steps[i + _AHEAD], selection)
+        if index >= 0 and memory.slots[index] > 0:
+            fetch(memory.rows, memory.slots[index] - 1)
+
+
+@inlined
 def admit(step: Any, selection: Any, memory: Any) -> Any:
     """Return the state row of the step's subject; -1 where the rule does not look at the step."""
-    index = step["account"] if selection.by_account == 1 else step["contract"]
-    if index < 0 or step["rules"] & selection.rule_bit == 0:
-        return np.int64(-1)
-    if step["what"] & selection.wanted == 0 or step["registered"] & selection.exempt != 0:
+    index = _subject_of(step, selection)
+    if index < 0:
         return np.int64(-1)
     held = np.int64(memory.slots[index])
     if held > 0:
@@ -95,7 +117,7 @@ class SubjectState:
         return cls(
             np.zeros(CAPACITY_MIN, np.int32),
             np.zeros(CAPACITY_MIN, dtype),
-            np.zeros(2, np.int64),
+            np.array([0, NEVER_DUE], np.int64),
             np.zeros(0, NODE),
             np.zeros(2, np.int64),
         )
@@ -105,9 +127,9 @@ class SubjectState:
         return int(self.counters[ROWS])
 
     @property
-    def unjudged(self) -> int:
-        """Subjects whose day awaits its verdict."""
-        return int(self.counters[UNJUDGED])
+    def due_ns(self) -> int:
+        """The time before which closing has nothing to do."""
+        return int(self.counters[DUE_NS])
 
     @property
     def nodes_held(self) -> int:
@@ -118,12 +140,24 @@ class SubjectState:
         return int(self.node_counters[NODES]) - free
 
     def reserve(self, subjects: int, steps: int, *, uses_pool: bool) -> None:
-        """Have a slot for every subject, and rows and nodes for ``steps`` steps."""
+        """Have a slot for every subject, and rows and nodes for ``steps`` steps.
+
+        ``subjects`` are all there can be; more rows than that are never needed.
+        """
         self.slots = _grown(self.slots, len(self.slots), subjects)
-        self.rows = _grown(self.rows, len(self), len(self) + steps)
+        if steps <= self.spare(uses_pool=uses_pool):
+            return
+        steps = max(steps, STEPS_AHEAD)
+        self.rows = _grown(self.rows, len(self), min(len(self) + steps, subjects))
         if uses_pool:
             used = int(self.node_counters[NODES])
             self.nodes = _grown(self.nodes, used, used + steps)
+
+    def spare(self, *, uses_pool: bool) -> int:
+        """Return how many more steps there are rows and nodes for."""
+        all_fit = len(self.rows) >= len(self.slots)
+        rows = _NO_END if all_fit else len(self.rows) - len(self)
+        return min(rows, len(self.nodes) - int(self.node_counters[NODES])) if uses_pool else rows
 
     def memory(self) -> Memory:
         """Bundle the arrays for a kernel."""
@@ -179,16 +213,23 @@ class Scratch:
     ----------
     steps
         Shape (n,), dtype ``STEP``.
+    office
+        Shape (n,), int64: rows that policy must hear of.
+    progress
+        Shape (2,), int64: rows taken, and how many of them stand in ``office``.
     buffer
         Room for two findings a step.
     """
 
     def __init__(self) -> None:
         self.steps: Steps = np.zeros(0, STEP)
+        self.office = np.zeros(0, np.int64)
+        self.progress = np.zeros(2, np.int64)
         self.buffer = FindingBuffer.of(2)
 
     def reserve(self, count: int) -> None:
         """Have room for ``count`` steps."""
         if len(self.steps) < count:
             self.steps = np.zeros(count, STEP)
+            self.office = np.zeros(count, np.int64)
             self.buffer = FindingBuffer.of(2 * count)

@@ -14,7 +14,7 @@ from msgspec import Struct, structs
 from numpy.typing import NDArray
 
 from detectors.core import contract as c
-from detectors.core.account_kernels import new_instruments, take_rows
+from detectors.core.account_kernels import DONE, MEET, take_rows
 from detectors.core.account_state import (
     TOTAL_NAMES,
     AccountState,
@@ -26,16 +26,14 @@ from detectors.core.duplicates import SEEN_FORCED
 from detectors.core.findings import Narrator
 from detectors.core.memory import Scratch, SubjectState
 from detectors.core.order_table import sweep_orders
+from detectors.core.tables import insert
 from schemas.alerts import Finding, Headroom
-from schemas.columns import KIND, EventColumns, HashKey
+from schemas.columns import EventColumns, HashKey
 from schemas.events import TIME_MAX_NS, AppEvent, EntitlementChanged, RefAccount
 from schemas.hashing import hash_bytes
-from schemas.referee import decode
+from schemas.referee import decode, names_of
 
-_FILE, _GRANT, _APP = (
-    np.uint8(KIND[k]) for k in ("ref.account", "entitlement.changed", "app.event")
-)
-_INSTRUMENTS_AT_ONCE: Final = 256
+_ROWS_AHEAD: Final = 2_048  # a table that is short grows for at least so many rows
 ROWS_AT_ONCE: Final = 8_192  # steps of so many rows stay in the processor's cache
 
 
@@ -155,6 +153,7 @@ class AccountStage:
             zone_day_ns=config.calendars.zone_day_ns,
         )
         self._scratch = scratch or Scratch()
+        self._room = 0  # steps that the rules can take before any must grow
 
     def _table(self, detector: Detector) -> Any:
         return self.state.accounts if detector.subject == "account" else self.state.contracts
@@ -184,29 +183,41 @@ class AccountStage:
             Shape (3,), int64: lane time, merged clock and line count before this block.
         """
         output = StageOutput()
-        for start in range(0, len(columns), ROWS_AT_ONCE):
-            part = EventColumns(columns.rows[start : start + ROWS_AT_ONCE], columns.raw)
-            with np.errstate(over="ignore"):  # words wrap around; only uncompiled kernels warn
-                output.extend(self._take_part(part, carry))
+        with np.errstate(over="ignore"):  # words wrap around; only uncompiled kernels warn
+            for start in range(0, len(columns), ROWS_AT_ONCE):
+                part = EventColumns(columns.rows[start : start + ROWS_AT_ONCE], columns.raw)
+                self._take_part(part, carry, output)
         return output
 
-    def _take_part(self, columns: EventColumns, carry: NDArray[np.int64]) -> StageOutput:
-        output = StageOutput()
-        self._meet_instruments(columns)
+    def _take_part(
+        self, columns: EventColumns, carry: NDArray[np.int64], output: StageOutput
+    ) -> None:
         self._reserve(len(columns), carry)
         steps = self._scratch.steps[: len(columns)]
-        kinds = np.ascontiguousarray(columns.rows["kind"])
-        start = 0
-        for stop in _segments(kinds == _FILE):
-            rows = columns.rows[start:stop]
-            take_rows(self._arrays(), self._settings, rows, carry, steps[start:stop])
-            is_office = (kinds[start:stop] == _FILE) | (kinds[start:stop] == _GRANT)
-            is_office |= (kinds[start:stop] == _APP) & (rows["notice_1"] != 0)
-            for index in np.flatnonzero(is_office & (steps["account"][start:stop] >= 0)):
-                self._to_office(columns, start + int(index), steps, output)
-            start = stop
-        self._detect(columns, steps, output)
-        return output
+        office = self._take_rows(columns, carry, steps)
+        findings_before = len(output.findings)
+        causes = self._detect(columns, steps, output)
+        for index in office:
+            before = findings_before + bisect_left(causes, index)
+            self._to_office(columns.line(index), int(steps["position"][index]), before, output)
+
+    def _take_rows(
+        self, columns: EventColumns, carry: NDArray[np.int64], steps: NDArray[np.void]
+    ) -> list[int]:
+        """Turn rows into steps; return the indexes of those that policy must hear of."""
+        office, progress = self._scratch.office, self._scratch.progress
+        progress[:] = 0
+        while True:
+            arrays = self._arrays()
+            stop = take_rows(arrays, self._settings, columns.rows, carry, steps, office, progress)
+            if stop == DONE:
+                return [int(index) for index in office[: progress[1]]]
+            index = int(progress[0])
+            if stop == MEET:
+                self._meet_instrument(columns.rows[index], columns.line(index))
+            else:
+                account = int(steps["account"][index - 1])
+                self._file_registrations(account, columns.line(index - 1))
 
     def _arrays(self) -> StageArrays:
         calendars = self.config.calendars
@@ -214,54 +225,69 @@ class AccountStage:
 
     def _reserve(self, count: int, carry: NDArray[np.int64]) -> None:
         """Make room everywhere, so that no kernel can run out."""
-        if self.state.orders.lacks(count):
-            sweep_orders(self._arrays(), self._settings, int(carry[1]))
-            # Full again soon: grow now, so that sweeps stay rare.
-            if 2 * (len(self.state.orders) + count) > len(self.state.orders.rows):
-                self.state.orders.reserve(len(self.state.orders.rows) + count)
-        self.state.reserve(count, self.config.duplicates_max)
+        state = self.state
+        self._scratch.reserve(count)
+        state.reserve_seen(count, self.config.duplicates_max)
+        if count > state.orders.spare:
+            self._make_room_for_orders(count, carry)
+        for table in (state.accounts, state.contracts):
+            if count > table.spare:
+                table.reserve(max(count, _ROWS_AHEAD))
+                self._room = 0  # rules need a slot for each of its rows
+        if count > self._room:
+            self._make_room_for_rules(count)
+        self._room -= count  # a step takes at most one place of a rule's
+
+    def _make_room_for_orders(self, count: int, carry: NDArray[np.int64]) -> None:
+        """Forget the orders that are over; grow where that does not help for long."""
+        orders = self.state.orders
+        sweep_orders(self._arrays(), self._settings, int(carry[1]))
+        # Full again soon: grow now, so that sweeps stay rare.
+        if 2 * (len(orders) + count) > len(orders.rows):
+            orders.reserve(len(orders.rows) + count)
+        orders.reserve(count)
+
+    def _make_room_for_rules(self, count: int) -> None:
+        """Grow the rules' memories, and note for how many steps there is room now."""
+        spare = []
         for detector, subject in zip(self.detectors, self.subjects, strict=True):
             subjects = len(self._table(detector).rows)
             subject.reserve(subjects, count, uses_pool=detector.uses_pool)
-        self._scratch.reserve(count)
+            spare.append(subject.spare(uses_pool=detector.uses_pool))
+        self._room = min(spare, default=count)
 
-    def _meet_instruments(self, columns: EventColumns) -> None:
-        """Give instruments seen for the first time a name, their rules and their calendar."""
+    def _meet_instrument(self, row: np.void, line: bytes) -> None:
+        """Give an instrument seen for the first time a name, its rules and its calendar."""
         table = self.state.instruments
-        found = np.zeros(_INSTRUMENTS_AT_ONCE, np.int64)
-        while True:
-            table.reserve(_INSTRUMENTS_AT_ONCE)
-            first = table.used
-            count = new_instruments(table.heads, table.rows, table.counters, columns.rows, found)
-            for k in range(count):
-                event: Any = decode(columns.line(int(found[k])))
-                self.instrument_names.append((event.instrument, event.venue))
-                row = table.rows[first + k]
-                row["rules"] = self._rules_for(event.instrument, event.venue)
-                row["calendar"] = self.config.calendars.index(event.venue)
-            if count < _INSTRUMENTS_AT_ONCE:
-                return
+        table.reserve(1)
+        key_1, key_2 = row["instrument_1"], row["venue_1"]
+        index = insert(table.heads, table.rows, table.counters, key_1, key_2)
+        names = names_of(line)
+        assert names.instrument is not None, "only kinds with an instrument bring one"
+        assert names.venue is not None, "as above"
+        self.instrument_names.append((names.instrument, names.venue))
+        table.rows["rules"][index] = self._rules_for(names.instrument, names.venue)
+        table.rows["calendar"][index] = self.config.calendars.index(names.venue)
 
     def _to_office(
-        self, columns: EventColumns, index: int, steps: NDArray[np.void], output: StageOutput
+        self, line: bytes, position: int, findings_before: int, output: StageOutput
     ) -> None:
-        """Let a rare kind of row have its effect: on file, or on to policy."""
-        event = decode(columns.line(index))
-        if isinstance(event, RefAccount):
-            self._file_registrations(int(steps["account"][index]), event)
-        elif isinstance(event, AppEvent | EntitlementChanged):
-            lane, line = self._place(int(steps["position"][index]))
-            # The row's index for now; ``_detect`` knows how many findings came before it.
-            output.office.append(
-                OfficeEvent(event=event, lane=lane, line=line, findings_before=index)
-            )
+        """Hand a row on to policy."""
+        event = decode(line)
+        assert isinstance(event, AppEvent | EntitlementChanged), "no other kind goes there"
+        lane, number = self._place(position)
+        output.office.append(
+            OfficeEvent(event=event, lane=lane, line=number, findings_before=findings_before)
+        )
 
     def _place(self, position: int) -> tuple[str, int]:
         lane = self.config.lane_names[position >> c.LANE_SHIFT]
         return lane, position & ((1 << c.LANE_SHIFT) - 1)
 
-    def _file_registrations(self, account: int, event: RefAccount) -> None:
+    def _file_registrations(self, account: int, line: bytes) -> None:
         """Replace what is on file about an account."""
+        event = decode(line)
+        assert isinstance(event, RefAccount), "no other kind files anything"
         row = self.state.accounts.rows[account]
         listed = [
             (
@@ -278,36 +304,43 @@ class AccountStage:
         """Return the instrument's hash as rows carry it; 0 stands for every instrument."""
         return hash_bytes(instrument.encode(), 0, self.config.key)[0] if instrument else 0
 
-    def _detect(self, columns: EventColumns, steps: NDArray[np.void], output: StageOutput) -> None:
+    def _detect(
+        self, columns: EventColumns, steps: NDArray[np.void], output: StageOutput
+    ) -> list[int]:
+        """Let every rule see the steps; return the row that caused each finding, ascending."""
         found = []
         buffer = self._scratch.buffer
         for index, detector in enumerate(self.detectors):
             detector.update(steps, self.subjects[index], buffer)
             found += [(int(f["at"]), index, f) for f in buffer.take()]
+        if not found:
+            return []
         found.sort(key=lambda entry: entry[:2])
         narrator = Narrator(self, columns)
         for _, index, record in found:
             narrator.tell(self.detectors[index], record, output)
-        causes = [at for at, _, record in found if int(record["phase"]) != HEADROOM]
-        output.office = [
-            structs.replace(o, findings_before=bisect_left(causes, o.findings_before))
-            for o in output.office
-        ]
+        return [at for at, _, record in found if int(record["phase"]) != HEADROOM]
 
     def close(self, watermark_ns: int) -> StageOutput:
         """Judge the days that ended by the watermark."""
         output = StageOutput()
-        narrator = Narrator(self, None)
-        for index, detector in enumerate(self.detectors):
-            is_full = True
-            while is_full:
-                with np.errstate(over="ignore"):  # as above
-                    detector.close(self.subjects[index], watermark_ns, self._scratch.buffer)
-                found = self._scratch.buffer.take()
-                is_full = len(found) == len(self._scratch.buffer.records)
-                for record in found:
-                    narrator.tell(detector, record, output)
+        for detector, subject in zip(self.detectors, self.subjects, strict=True):
+            if subject.due_ns <= watermark_ns:
+                self._close_one(detector, subject, watermark_ns, output)
         return output
+
+    def _close_one(
+        self, detector: Detector, subject: SubjectState, watermark_ns: int, output: StageOutput
+    ) -> None:
+        buffer, narrator = self._scratch.buffer, Narrator(self, None)
+        is_full = True
+        while is_full:
+            with np.errstate(over="ignore"):  # as above
+                detector.close(subject, watermark_ns, buffer)
+            found = buffer.take()
+            is_full = len(found) == len(buffer.records)
+            for record in found:
+                narrator.tell(detector, record, output)
 
     def totals(self) -> dict[str, int]:
         """Return the counts since the beginning, and how many accounts there are."""
@@ -350,13 +383,8 @@ class AccountStage:
         for row, (_, venue) in enumerate(self.instrument_names):
             self.state.instruments.rows[row]["calendar"] = self.config.calendars.index(venue)
         self.account_names = dict(dumped["account_names"])
+        self._room = 0
 
 
 def _matches(instrument: str | None, patterns: Sequence[str]) -> bool:
     return instrument is not None and any(fnmatchcase(instrument, p) for p in patterns)
-
-
-def _segments(is_file: NDArray[np.bool_]) -> list[int]:
-    """Return where each segment ends: after every run of rows that change what is on file."""
-    ends = np.flatnonzero(is_file[:-1] & ~is_file[1:]) + 1
-    return [*ends.tolist(), len(is_file)]

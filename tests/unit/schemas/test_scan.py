@@ -7,8 +7,15 @@ import numpy as np
 import pytest
 
 from schemas import referee, wire
-from schemas.columns import FLAG_SIMULATED, HAS_PRICE, HashKey, Scanned, code_table
-from schemas.events import OrderNew
+from schemas.columns import (
+    FLAG_REGISTRATIONS,
+    FLAG_SIMULATED,
+    HAS_PRICE,
+    HashKey,
+    Scanned,
+    code_table,
+)
+from schemas.events import TIME_MIN_NS, OrderNew, RefAccount
 from schemas.hashing import hash_bytes, padded
 from schemas.scan import OTHER_NAMES, UNKNOWN_NAMES_MAX, Scanner, _Run
 
@@ -220,6 +227,41 @@ def test_kinds_with_lists_become_rows() -> None:
     scanned = scan(snapshot, account)
     assert len(scanned.columns) == 2
     assert referee.decode(scanned.columns.line(1)) == referee.judge(scanned.columns.line(1))
+
+
+@pytest.mark.parametrize(
+    ("segments", "registrations", "is_plain"),
+    [
+        ("[]", "[]", True),
+        ('["retail" , "active"]', "[ ]", True),
+        ('[""]', "[]", False),
+        (f'["a","{"x" * 5_000}"]', "[]", False),
+        ('["a",]', "[]", False),
+        ('["a"', "[]", False),
+        ('[ "a" "b"]', "[]", False),
+        ('["a", 1]', "[]", False),
+        ('["\\n"]', "[]", False),
+        ("[]", '["hedge"]', False),
+        ("[]", '[""]', False),
+        ('"retail"', "[]", False),
+    ],
+)
+def test_lists_of_strings_are_plain(segments: str, registrations: str, *, is_plain: bool) -> None:
+    head = {n: order()[n] for n in ("source", "event_id", "event_time_ns", "account_id")}
+    text = json.dumps(head | {"kind": "ref.account", "unknown": ["x"]}).removesuffix("}")
+    line = f'{text},"segments":{segments},"registrations":{registrations}}}'.encode()
+    assert kernel_leaves(line) == (not is_plain)
+    assert len(Scanner(KEY).scan(line).columns) == isinstance(referee.judge(line), RefAccount)
+
+
+def test_listed_registrations_are_flagged() -> None:
+    head = {n: order()[n] for n in ("source", "event_id", "event_time_ns", "account_id")}
+    entry = {"registration": "hedge", "valid_from_ns": TIME_MIN_NS}
+    rows = scan(
+        head | {"kind": "ref.account", "registrations": [entry], "segments": ["a"]},
+        head | {"kind": "ref.account", "registrations": [], "segments": ["a"]},
+    ).columns.rows
+    assert rows["flags"].tolist() == [FLAG_REGISTRATIONS, 0]
 
 
 def test_decode_gives_the_strings_back() -> None:
