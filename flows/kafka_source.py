@@ -40,11 +40,14 @@ class KafkaOptions:
     ----------
     properties
         Of the client library, beside our own.
+    messages_at_once
+        Taken from the client by one call, at most.
     idle_ns
         A lane without a message for so long, by the clock, is taken to be idle.
     """
 
     properties: Mapping[str, str] = field(default_factory=dict)
+    messages_at_once: int = 10_000
     idle_ns: int = 5_000_000_000
 
 
@@ -103,7 +106,10 @@ class KafkaSource:
     def open(self, process: int = 0, processes: int = 1) -> "KafkaLanesReader":
         """Return the reader of one process; nothing is read yet."""
         reader = KafkaReader(
-            self.url, self._kafka.properties, lambda p: (p % SLOTS) % processes == process
+            self.url,
+            self._kafka.properties,
+            lambda partition: (partition % SLOTS) % processes == process,
+            self._kafka.messages_at_once,
         )
         scanner = Scanner(self._options.key, tenant=self._options.tenant)
         self._opened = KafkaLanesReader(self.url, reader, scanner, self._kafka, self._control)

@@ -63,49 +63,31 @@ class LiveStep(AccountStep):
     def _next(self) -> ShardBlock | None:
         """Return the next block in its turn, cut where the script says; None: wait for more."""
         for lane, queue in list(self.queues.items()):
-            head = queue[0]
-            if len(head.columns) and self.script and self.script[0].lane != lane:
+            block = queue[0]
+            self._tick_off(lane, _first_position(block))
+            if len(block.columns) and self.script and self.script[0].lane != lane:
                 continue
             del self.queues[lane]
-            rest = self._cut(head) if len(head.columns) and self.script else None
             queue.popleft()
-            if rest is not None:
-                head, later = rest
+            if (
+                self.script
+                and len(block.columns)
+                and self.script[0].next_number < block.next_number
+            ):
+                block, later = _cut(block, self.script[0].next_number)
                 queue.appendleft(later)
             if queue:  # back at the end: lanes take turns
                 self.queues[lane] = queue
-            return head
+            return block
         return None
 
-    def _cut(self, block: ShardBlock) -> tuple[ShardBlock, ShardBlock] | None:
-        """Cut a block behind the script's next arrival; None where it ends there or earlier."""
-        end = self.script[0].next_number
-        if block.next_number <= end:
-            return None
-        rows = block.columns.rows
-        count = int(np.searchsorted(rows["line_number"], end))
-        assert count > 0, (
-            f"shard {self.shard}, lane {block.lane}: rows before position {end} were taken by the "
-            "run before and did not come again"
-        )
-        raw = block.columns.raw
-        before = [r for r in block.rejected if r[1].line_number < end]
-        after = [r for r in block.rejected if r[1].line_number >= end]
-        # What the first part knows of its lane's time is what its own rows do.
-        high_ns = int(rows["high_before_ns"][count - 1]) if count else NEVER_NS
-        first = replace(
-            block,
-            columns=EventColumns(rows[:count], raw),
-            next_number=end,
-            rejected=tuple(before),
-            times=replace(block.times, high_ns=high_ns, ahead=0),
-            is_last=False,
-            skipped_fields={},
-        )
-        later = replace(
-            block, columns=EventColumns(rows[count:], raw), number=end, rejected=tuple(after)
-        )
-        return first, later
+    def _tick_off(self, lane: int, position: int) -> None:
+        """Leave behind the script's arrivals of which nothing more can come."""
+        while self.script and self.script[0].lane == lane:
+            if self.script[0].next_number > position:
+                return
+            self.script.popleft()
+            self.ordinal += 1
 
     def _pass(self, block: ShardBlock) -> ShardMessage:
         """Let one block have its effect."""
@@ -136,13 +118,12 @@ class LiveStep(AccountStep):
         return sum(place.is_ended for place in self.places.values()) == self.lane_count
 
     def _arrived(self, block: ShardBlock) -> list[Arrival]:
-        """Count a block with rows; one that the script names counts when all of it has come."""
+        """Count a block with rows, but for those of the script, which are counted there."""
         if len(block.columns) == 0:
             return []
-        if self.script:
-            if block.next_number < self.script[0].next_number:
-                return []
-            self.script.popleft()
+        if self.script:  # it stands there already
+            self._tick_off(block.lane, block.next_number)
+            return []
         arrival = Arrival(self.ordinal, block.lane, block.next_number)
         self.ordinal += 1
         return [arrival]
@@ -173,6 +154,35 @@ class LiveStep(AccountStep):
             "ordinal": self.ordinal,
             "lane_count": self.lane_count,
         }
+
+
+def _first_position(block: ShardBlock) -> int:
+    """Return the position before which the block brings no rows."""
+    rows = block.columns.rows
+    return int(rows["line_number"][0]) if len(rows) else block.next_number
+
+
+def _cut(block: ShardBlock, end: int) -> tuple[ShardBlock, ShardBlock]:
+    """Cut a block at a position, with rows before it and perhaps behind it."""
+    rows, raw = block.columns.rows, block.columns.raw
+    count = int(np.searchsorted(rows["line_number"], end))
+    first = replace(
+        block,
+        columns=EventColumns(rows[:count], raw),
+        next_number=end,
+        rejected=tuple(r for r in block.rejected if r[1].line_number < end),
+        # What the first part knows of its lane's time is what its own rows do.
+        times=replace(block.times, high_ns=int(rows["high_before_ns"][count - 1]), ahead=0),
+        is_last=False,
+        skipped_fields={},
+    )
+    later = replace(
+        block,
+        columns=EventColumns(rows[count:], raw),
+        number=end,
+        rejected=tuple(r for r in block.rejected if r[1].line_number >= end),
+    )
+    return first, later
 
 
 def resume_live(

@@ -188,6 +188,7 @@ class Plan:
     def _kafka_options(self) -> KafkaOptions:
         return KafkaOptions(
             properties=self.config.value("kafka.properties"),
+            messages_at_once=int(self.config.value("kafka.messages_at_once")),
             idle_ns=int(float(self.config.value("intake.idle_seconds")) * SECOND_NS),
         )
 

@@ -91,6 +91,7 @@ SETTINGS: Final = (
     Setting("intake.unacknowledged_bytes_max", 32 * MIB, "bytes", "A source stops reading this far ahead of what the shards have taken, as nothing in the engine holds it back.", 4 * KIB, 4096 * MIB, changes_results=False),
 
     Setting("intake.idle_seconds", 5.0, "seconds", "A Kafka partition that was read to its end and stays quiet so long, by the clock, gets a heartbeat as far as the others have come, so that days can end.", 0.1, 86_400.0),
+    Setting("kafka.messages_at_once", 10_000, "messages", "Taken from the Kafka client by one call: more is faster, fewer is sooner.", 1, 1_000_000, changes_results=False),
     Setting("kafka.properties", {}, "property = value", "Given to the Kafka client beside our own: TLS and SASL, say. May hold secrets: set it in the environment.", changes_results=False, type=dict[str, str], is_secret=True),
 
     Setting("lateness_ns", 5 * SECOND_NS, "ns of event time", "An event older than its lane's time by more than this is late; exchange gateways reorder by milliseconds, gateways of apps by seconds.", 0, 7 * DAY_NS),

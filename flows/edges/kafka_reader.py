@@ -22,7 +22,6 @@ from flows.edges.kafka_url import PARTITIONS_MAX, KafkaLanes, KafkaProblem, Kafk
 
 _ANSWER_SECONDS: Final = 20.0  # until a broker must have answered at the start
 _METADATA_EVERY_NS: Final = 30_000_000_000
-_MESSAGES_AT_ONCE: Final = 10_000
 _QUEUED_KIB: Final = 32 * 1024
 # What the client settles by itself: it goes on trying, and messages come again.
 _PASSING: Final = frozenset(
@@ -73,11 +72,18 @@ class KafkaReader:
         Further properties of the client library, such as TLS and SASL.
     is_ours
         Says whether this process reads a partition, by its number.
+    messages_at_once
+        Taken by one ``pump`` at most.
     """
 
     def __init__(
-        self, url: KafkaUrl, properties: Mapping[str, str], is_ours: Callable[[int], bool]
+        self,
+        url: KafkaUrl,
+        properties: Mapping[str, str],
+        is_ours: Callable[[int], bool],
+        messages_at_once: int,
     ) -> None:
+        self._messages_at_once = messages_at_once
         self._url = url
         self._names = KafkaLanes(url.topics)
         self._is_ours = is_ours
@@ -169,7 +175,7 @@ class KafkaReader:
         )
 
     def pump(self, seconds: float = 0.0) -> dict[int, LaneMessages]:
-        """Take what has come, at most ``_MESSAGES_AT_ONCE``, by lane.
+        """Take what has come, by lane.
 
         Raises
         ------
@@ -179,7 +185,7 @@ class KafkaReader:
         taken: dict[int, LaneMessages] = {}
         last: tuple[str, int] | None = None
         held = LaneMessages()
-        for message in self._consumer.consume(_MESSAGES_AT_ONCE, seconds):
+        for message in self._consumer.consume(self._messages_at_once, seconds):
             place = _place(message)
             if place != last:
                 last = place

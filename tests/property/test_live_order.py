@@ -19,6 +19,7 @@ from flows.plan import Plan
 from flows.steps import ShardMessage
 
 LANES = 3
+SHARDS = 4
 TURNS_MAX = 500
 EVENTS = story(["0" * 32])[:260]
 schedules = st.lists(st.tuples(st.integers(0, LANES - 1), st.integers(1, 40)), max_size=40)
@@ -35,21 +36,20 @@ class Run:
         schedule: list[tuple[int, int]],
         control: Path,
         state: dict[str, Any] | None = None,
-        script: list[Arrival] | None = None,
+        script: list[tuple[int, Arrival]] | None = None,
     ) -> None:
         self.reader: KafkaLanesReader = lanes_reader(ListReader(lists, list(schedule)), control)
         self.given = dict(state["given"]) if state else {}
         self.reader.resume(0, self.given)
         stage = plan.stage_factory(plan.source())
-        held = (state or {}).get("step")
-        written = script or []
-        self.step: LiveStep = (
-            resume_live(
-                0, stage, 1_000, held, lambda _shard, first: written[first - written[0].ordinal :]
-            )
-            if written
-            else resume_live(0, stage, 1_000, held, lambda _shard, _first: [])
-        )
+        held = (state or {}).get("steps", [None] * SHARDS)
+
+        def written(shard: int, first: int) -> list[Arrival]:
+            return [a for s, a in script or [] if s == shard and a.ordinal >= first]
+
+        self.steps: list[LiveStep] = [
+            resume_live(shard, stage, 1_000, held[shard], written) for shard in range(SHARDS)
+        ]
         self.messages: list[ShardMessage] = []
 
     def turn(self) -> bool:
@@ -57,23 +57,24 @@ class Run:
         for slot in range(SLOTS):
             for block, _, state in self.reader.take(slot):
                 self.given[block.lane] = freeze(state)
-                for part in deal(block, 1):
-                    self.messages += self.step.take(part)
-        places = self.step.places.values()
-        return len(places) < LANES or not all(place.is_ended for place in places)
+                for part in deal(block, SHARDS):
+                    self.messages += self.steps[part.shard].take(part)
+        places = [place for step in self.steps for place in step.places.values()]
+        return len(places) < LANES * SHARDS or not all(place.is_ended for place in places)
 
     def freeze(self) -> dict[str, Any]:
         state: dict[str, Any] = pickle.loads(
-            pickle.dumps({"given": self.given, "step": self.step.snapshot()})
+            pickle.dumps({"given": self.given, "steps": [step.snapshot() for step in self.steps]})
         )
         return state
 
 
-def told(messages: list[ShardMessage]) -> list[Any]:
-    """Return what left, in order, without how it was cut into messages."""
+def told(messages: list[ShardMessage], shard: int) -> list[Any]:
+    """Return what left a shard, in order, without how it was cut into messages."""
     return [
         (f.detector, f.account_id, f.phase, f.trigger, f.why, f.evidence, f.positions)
         for m in messages
+        if m.shard == shard
         for f in m.findings
     ]
 
@@ -121,13 +122,16 @@ def test_a_crash_repeats_what_was_written_down(
     for _ in range(until_crash):
         run.turn()
     lost = run.messages[before:]
-    script = [a for m in lost for a in m.arrivals]
+    script = [(m.shard, a) for m in lost for a in m.arrivals]
     again = Run(plan, lists, second, control, state, script)
     finish(again)
-    assert told(again.messages)[: len(told(lost))] == told(lost)
-    assert [a for m in again.messages for a in m.arrivals][: len(script)] == script
-    assert again.step.totals()["events"] == len(EVENTS)
-    assert again.step.next_number == len(run.messages[:before]) + len(again.messages)
+    for shard in range(SHARDS):
+        before_crash = told(lost, shard)
+        assert told(again.messages, shard)[: len(before_crash)] == before_crash
+        count = sum(m.shard == shard for m in [*run.messages[:before], *again.messages])
+        assert again.steps[shard].next_number == count
+        assert not again.steps[shard].script
+    assert sum(step.totals()["events"] for step in again.steps) == len(EVENTS)
 
 
 @settings(max_examples=30)
@@ -141,9 +145,9 @@ def test_accounts_that_keep_to_a_lane_do_not_care_which_comes_first(
     for schedule in (first, second):
         run = Run(plan, lists, schedule, new_control(plan))
         finish(run)
-        found.append(sorted(told(run.messages), key=repr))
+        found.append([sorted(told(run.messages, n), key=repr) for n in range(SHARDS)])
     assert found[0] == found[1]
-    assert found[0]
+    assert any(found[0])
 
 
 def test_the_story_crosses_days() -> None:
