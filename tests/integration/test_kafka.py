@@ -139,7 +139,7 @@ def test_a_topic_gives_the_alerts_of_the_file(
 
 POINTS = (
     "ledger.before_commit:3",
-    "ledger.mid_apply:2",
+    "ledger.after_commit:4",
     "store.after_commit:6",
     "between:20",
     "snapshot.account:40",
