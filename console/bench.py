@@ -22,6 +22,10 @@ class Asked:
     quick: Annotated[bool, typer.Option("--quick", help="A small run, to see that it works.")] = (
         False
     )
+    kafka: Annotated[
+        str,
+        typer.Option("--kafka", metavar="HOST:PORT", help="A broker to read from; makes topics."),
+    ] = ""
     as_json: options.Json = False
 
 
@@ -43,7 +47,10 @@ def bench(asked: Asked) -> None:
         return
     if asked.name not in known:
         raise UsageProblem(f"There is no bench {asked.name}; there is {', '.join(known)}.")
-    figures = suite.run(asked.name, quick=asked.quick, progress=screen.say)
+    try:
+        figures = suite.run(asked.name, quick=asked.quick, progress=screen.say, kafka=asked.kafka)
+    except ValueError as error:
+        raise UsageProblem(str(error)) from error
     if asked.as_json:
         screen.put_json(figures)
     else:

@@ -97,6 +97,7 @@ class LiveStep(AccountStep):
             f"{place.next_number} is next"
         )
         output = StageOutput()
+        self.stage.state.turn_to(block.lane)  # repetitions are looked for within a lane
         self._take_rows(block, self._carry(), output)
         place.high_ns = max(place.high_ns, block.times.high_ns)
         place.next_number = block.next_number

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from detectors.core.duplicates import (
     SEEN_CAPACITY_MIN,
     SEEN_COUNT,
+    SEEN_FORCED,
     WINDOW_NONE,
     held,
     refill,
@@ -97,6 +98,9 @@ EVENTS, LATE, DUPLICATES, UNKNOWN_ORDERS, REPEATED, WITHOUT_ACCOUNT, UNSEEN = ra
 )
 
 
+_META_NEW: Final = (0, 0, WINDOW_NONE, 0)
+
+
 class StageArrays(NamedTuple):
     """Everything the kernel touches, as one argument."""
 
@@ -165,10 +169,31 @@ class AccountState:
     seen: NDArray[np.uint64] = field(
         default_factory=lambda: np.zeros((2, SEEN_CAPACITY_MIN, 2), np.uint64)
     )
-    seen_meta: NDArray[np.int64] = field(
-        default_factory=lambda: np.array([0, 0, WINDOW_NONE, 0], np.int64)
-    )
+    seen_meta: NDArray[np.int64] = field(default_factory=lambda: np.array(_META_NEW, np.int64))
     totals: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(TOTAL_NAMES), np.int64))
+
+    # Lanes other than the one whose turn it is: sets, meta. Each rotates by its own lane's time.
+    seen_elsewhere: dict[int, tuple[NDArray[np.uint64], NDArray[np.int64]]] = field(
+        default_factory=dict
+    )
+    lane: int = 0
+
+    def turn_to(self, lane: int) -> None:
+        """Take the duplicate sets of a lane for the rows to come."""
+        if lane == self.lane:
+            return
+        self.seen_elsewhere[self.lane] = (self.seen, self.seen_meta)
+        self.lane = lane
+        if lane not in self.seen_elsewhere:
+            sets = np.zeros((2, SEEN_CAPACITY_MIN, 2), np.uint64)
+            self.seen_elsewhere[lane] = (sets, np.array(_META_NEW, np.int64))
+        self.seen, self.seen_meta = self.seen_elsewhere.pop(lane)
+
+    @property
+    def forced_rotations(self) -> int:
+        """How often a full set was rotated early."""
+        metas = [self.seen_meta, *(meta for _, meta in self.seen_elsewhere.values())]
+        return sum(int(meta[SEEN_FORCED]) for meta in metas)
 
     def reserve_seen(self, rows: int, seen_max: int) -> None:
         """Make room for the keys of ``rows`` rows."""
@@ -211,9 +236,11 @@ class AccountState:
                 t.dump() for t in (self.accounts, self.orders, self.contracts, self.instruments)
             ],
             "registrations": (self.registrations.entries.tobytes(), self.registrations.free),
-            "seen": [held(keys).tobytes() for keys in self.seen],
-            "seen_capacity": self.seen.shape[1],
-            "seen_meta": self.seen_meta.tolist(),
+            "seen": {
+                self.lane: _dump_seen(self.seen, self.seen_meta),
+                **{lane: _dump_seen(*both) for lane, both in self.seen_elsewhere.items()},
+            },
+            "lane": self.lane,
             "totals": self.totals.tolist(),
         }
 
@@ -222,9 +249,8 @@ class AccountState:
         """Rebuild from a dump."""
         dtypes = (ACCOUNT, ORDER, CONTRACT, INSTRUMENT)
         tables = [Table.load(d, t) for d, t in zip(dtypes, dumped["tables"], strict=True)]
-        seen = np.zeros((2, dumped["seen_capacity"], 2), np.uint64)
-        for side, data in enumerate(dumped["seen"]):
-            refill(seen[side], np.frombuffer(data, np.uint64).reshape(-1, 2))
+        elsewhere = {lane: _load_seen(both) for lane, both in dumped["seen"].items()}
+        seen, seen_meta = elsewhere.pop(dumped["lane"])
         entries, free = dumped["registrations"]
         accounts, orders, contracts, instruments = tables
         return cls(
@@ -234,6 +260,24 @@ class AccountState:
             instruments,
             registrations=Registrations(np.frombuffer(entries, REGISTRATION).copy(), free),
             seen=seen,
-            seen_meta=np.array(dumped["seen_meta"], np.int64),
+            seen_meta=seen_meta,
+            seen_elsewhere=elsewhere,
+            lane=dumped["lane"],
             totals=np.array(dumped["totals"], np.int64),
         )
+
+
+def _dump_seen(
+    seen: NDArray[np.uint64], meta: NDArray[np.int64]
+) -> tuple[list[bytes], int, list[int]]:
+    return [held(keys).tobytes() for keys in seen], seen.shape[1], meta.tolist()
+
+
+def _load_seen(
+    dumped: tuple[list[bytes], int, list[int]],
+) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    sides, capacity, meta = dumped
+    seen = np.zeros((2, capacity, 2), np.uint64)
+    for side, data in enumerate(sides):
+        refill(seen[side], np.frombuffer(data, np.uint64).reshape(-1, 2))
+    return seen, np.array(meta, np.int64)

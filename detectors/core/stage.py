@@ -22,7 +22,6 @@ from detectors.core.account_state import (
     StageSettings,
 )
 from detectors.core.contract import HEADROOM, Detector
-from detectors.core.duplicates import SEEN_FORCED
 from detectors.core.findings import Narrator
 from detectors.core.memory import Scratch, SubjectState
 from detectors.core.order_table import sweep_orders
@@ -345,8 +344,10 @@ class AccountStage:
     def totals(self) -> dict[str, int]:
         """Return the counts since the beginning, and how many accounts there are."""
         counts = dict(zip(TOTAL_NAMES, (int(n) for n in self.state.totals), strict=True))
-        forced = int(self.state.seen_meta[SEEN_FORCED])
-        return counts | {"forced_rotations": forced, "accounts": len(self.state.accounts)}
+        return counts | {
+            "forced_rotations": self.state.forced_rotations,
+            "accounts": len(self.state.accounts),
+        }
 
     def row_counts(self) -> dict[str, int]:
         """Return how many rows each kind of table holds; ``subjects`` are those of all rules."""

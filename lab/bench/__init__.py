@@ -4,12 +4,15 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from lab.bench import crash, throughput
+from lab.bench import kafka as kafka_bench
 
 Say = Callable[[str], None]
 _BENCHES: Final = {
     "throughput": (throughput.run, "events a second: scanner, account stage, whole flow"),
+    "kafka": (kafka_bench.run, "events a second from a broker, beside a loop that only scans"),
     "crash": (crash.run, "kill runs again and again; nothing may be lost or doubled"),
 }
+_ON_KAFKA: Final = frozenset({"crash", "kafka"})
 
 
 def names() -> list[tuple[str, str]]:
@@ -17,7 +20,9 @@ def names() -> list[tuple[str, str]]:
     return [(name, what) for name, (_, what) in _BENCHES.items()]
 
 
-def run(name: str, *, quick: bool = False, progress: Say | None = None) -> dict[str, Any]:
+def run(
+    name: str, *, quick: bool = False, progress: Say | None = None, kafka: str = ""
+) -> dict[str, Any]:
     """Run a bench.
 
     Parameters
@@ -26,6 +31,8 @@ def run(name: str, *, quick: bool = False, progress: Say | None = None) -> dict[
         A small run, to see that it works; its figures say little.
     progress
         Told in sentences how far it is.
+    kafka
+        HOST:PORT of a broker to read from, for benches that can; they make topics there.
 
     Returns
     -------
@@ -35,11 +42,17 @@ def run(name: str, *, quick: bool = False, progress: Say | None = None) -> dict[
     Raises
     ------
     ValueError
-        If there is no such bench.
+        If there is no such bench, it cannot read Kafka, or can read nothing else.
     """
     if name not in _BENCHES:
         raise ValueError(f"There is no bench {name!r}; there is {', '.join(_BENCHES)}.")
-    return _BENCHES[name][0](quick=quick, say=progress or _silent)
+    bench: Any = _BENCHES[name][0]
+    if kafka and name not in _ON_KAFKA:
+        raise ValueError(f"Bench {name} reads no Kafka; leave out --kafka.")
+    if not kafka and name == "kafka":
+        raise ValueError("Bench kafka needs a broker: give --kafka HOST:PORT.")
+    more = {"kafka": kafka} if kafka else {}
+    return dict(bench(quick=quick, say=progress or _silent, **more))
 
 
 def _silent(_sentence: str) -> None:

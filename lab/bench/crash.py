@@ -2,7 +2,8 @@
 
 A chain is one data folder: the same command is started, killed, started again … and at last left to
 finish. Half of the kills fall at random times, the others at named points (``flows.crash``); starts
-change between one process and two, and sometimes the second process is the one killed.
+change between one process and two, and sometimes the second process is the one killed. On Kafka the
+same events come on two topics, eight lanes in all.
 """
 
 import random
@@ -22,7 +23,7 @@ from flows import clock
 from flows.crash import POINTS, VARIABLE
 from flows.datafolder import Paths
 from flows.manifest import read_manifest
-from lab.bench import inputs, machine, processes
+from lab.bench import inputs, machine, processes, topics
 from lab.bench.content import Content, Difference, compare, read_content
 
 SEED: Final = 11
@@ -35,6 +36,8 @@ EVENTS_QUICK: Final = 30_000
 SETTINGS: Final = (
     "epoch_seconds=0.1",
     "intake.block_bytes=262144",
+    "intake.idle_seconds=3600",  # a heartbeat would let a clock have its say
+    "kafka.messages_at_once=700",
     "detectors.order_to_trade.ratio_max=3",
     "detectors.win_rate.min_units=2",
     "detectors.win_rate.threshold=0.5",
@@ -93,17 +96,18 @@ class Tally:
         return self.kills.total()
 
 
-def run(*, quick: bool, say: Callable[[str], None]) -> dict[str, Any]:
+def run(*, quick: bool, say: Callable[[str], None], kafka: str = "") -> dict[str, Any]:
     """Run the bench; see ``lab.bench.run``."""
     kills = KILLS_QUICK if quick else KILLS
     with tempfile.TemporaryDirectory(prefix="tapewatch-crash-") as folder:
         events = EVENTS_QUICK if quick else EVENTS
-        tally, expected = kill_runs(Path(folder), kills, say, events=events)
+        tally, expected = kill_runs(Path(folder), kills, say, events=events, kafka=kafka)
     return {
         "machine": machine.describe(),
         "commit": machine.commit(),
         "seed": SEED,
         "figures": {
+            "source": "kafka" if kafka else "file",
             "kills": tally.count,
             "kills_by_point": dict(sorted(tally.kills.items())),
             "kills_by_processes": dict(sorted(tally.by_processes.items())),
@@ -122,11 +126,20 @@ def run(*, quick: bool, say: Callable[[str], None]) -> dict[str, Any]:
 
 
 def kill_runs(
-    folder: Path, kills: int, say: Callable[[str], None], *, events: int, seed: int = SEED
+    folder: Path,
+    kills: int,
+    say: Callable[[str], None],
+    *,
+    events: int,
+    seed: int = SEED,
+    kafka: str = "",
 ) -> tuple[Tally, Content]:
-    """Kill ``kills`` starts and compare every chain's end; also return the unbroken run's."""
+    """Kill ``kills`` starts and compare every chain's end; also return the unbroken run's.
+
+    ``kafka`` is HOST:PORT of a broker to read from; without one, a file is read.
+    """
     rng = random.Random(seed)  # noqa: S311 - a seeded plan, no secret
-    bench = _Bench(folder, rng, events)
+    bench = _Bench(folder, rng, events, kafka)
     say(f"An unbroken run of {events:,} events, to compare with.")
     expected = bench.unbroken()
     tally = Tally()
@@ -152,14 +165,20 @@ def _wanted(kills: int, rng: random.Random) -> list[str]:
 class _Bench:
     """The input and the commands of one bench."""
 
-    def __init__(self, folder: Path, rng: random.Random, events: int) -> None:
+    def __init__(self, folder: Path, rng: random.Random, events: int, kafka: str) -> None:
         self._folder = folder
         self._rng = rng
-        self._input = folder / "day.ndjson"
+        self._input = str(folder / "day.ndjson")
         self._chains = 0
         self._work_seconds = 0.0
-        lines = inputs.market_lines(events, SEED, ACCOUNTS)
-        inputs.write_lines(self._input, inputs.roughen(lines, SEED))
+        lines = inputs.roughen(inputs.market_lines(events, SEED, ACCOUNTS), SEED)
+        if kafka:
+            orders, app = (f"crash-{kind}-{clock.now_ns()}" for kind in ("orders", "app"))
+            topics.make_topics(kafka, orders, app)
+            topics.publish(kafka, lines, orders, app)
+            self._input = f"kafka://{kafka}/{orders},{app}?until=end"
+        else:
+            inputs.write_lines(Path(self._input), lines)
 
     def unbroken(self) -> Content:
         """Run to the end, noting how long the work itself takes."""

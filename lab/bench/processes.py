@@ -54,9 +54,9 @@ def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def replay_command(
-    files: Sequence[Path], data: Path, processes: int = 1, settings: Sequence[str] = ()
+    files: Sequence[Path | str], data: Path, processes: int = 1, settings: Sequence[str] = ()
 ) -> list[str]:
-    """Return the command that replays files."""
+    """Return the command that replays files, or a URL."""
     flags = [word for setting in settings for word in ("--set", setting)]
     named = [str(file) for file in files]
     return [

@@ -3,9 +3,12 @@
 from pathlib import Path
 
 import pytest
+from servers.kafka import KafkaServer
 
 from flows.crash import POINTS
 from lab.bench import crash
+
+KILLS_ON_KAFKA = 8
 
 
 @pytest.mark.slow
@@ -31,3 +34,17 @@ def test_killed_runs_leave_what_an_unbroken_run_leaves(tmp_path: Path) -> None:
     summary = expected.parts["summary"]
     assert summary["late"] > 10
     assert summary["duplicates"] > 10
+
+
+@pytest.mark.slow
+def test_runs_killed_on_kafka_leave_what_an_unbroken_run_leaves(
+    tmp_path: Path, kafka_server: KafkaServer
+) -> None:
+    tally, expected = crash.kill_runs(
+        tmp_path, KILLS_ON_KAFKA, print, events=crash.EVENTS_QUICK, kafka=kafka_server.bootstrap
+    )
+    assert tally.lost.total() == 0, tally.examples
+    assert tally.doubled.total() == 0, tally.examples
+    assert tally.changed.total() == 0, tally.examples
+    assert tally.count == KILLS_ON_KAFKA
+    assert len(expected.parts["alerts"]) >= 100

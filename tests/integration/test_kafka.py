@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, TopicPartition
 from servers.kafka import KafkaServer
 from servers.mock_kafka import MockKafka
 
 from flows import clock
 from flows.crash import VARIABLE
-from lab.bench import inputs, processes
+from lab.bench import inputs, processes, topics
 from lab.bench.content import Content, compare, read_content
 from ledger.tokens import PEPPER_SIZE
 
@@ -39,28 +39,8 @@ def cluster() -> Iterator[MockKafka]:
         yield made
 
 
-def publish(cluster: Cluster, lines: Iterable[bytes], topic: str, app: str | None = None) -> None:
-    """Send lines keyed by account; where ``app`` is named, app events go there."""
-    failed: list[KafkaError] = []
-    producer = Producer(
-        {
-            "bootstrap.servers": cluster.bootstrap,
-            "partitioner": "murmur2_random",
-            "enable.idempotence": True,
-        }
-    )
-    for line in lines:
-        event = json.loads(line) if line.startswith(b"{") and line.endswith(b"}") else {}
-        is_app = app is not None and event.get("kind") == "app.event"
-        producer.produce(
-            app if is_app and app else topic,
-            line,
-            key=str(event.get("account_id", "")),
-            on_delivery=lambda error, _: failed.append(error) if error else None,
-        )
-        producer.poll(0)
-    assert producer.flush(WAIT_SECONDS) == 0
-    assert failed == []
+def publish(cluster: Cluster, lines: Iterable[bytes], topic: str, app: str = "") -> None:
+    topics.publish(cluster.bootstrap, lines, topic, app)
 
 
 def make_topics(cluster: Cluster, *topics: str) -> None:
