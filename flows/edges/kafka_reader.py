@@ -5,7 +5,7 @@ from the shards, and where to go on is in our snapshots. Offsets are committed t
 others to see how far we are; nothing of ours reads them back.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -182,19 +182,16 @@ class KafkaReader:
         KafkaProblem
             If the client gives up, or a lane has lost what we want to read.
         """
+        messages = self._consumer.consume(self._messages_at_once, seconds)
         taken: dict[int, LaneMessages] = {}
-        last: tuple[str, int] | None = None
-        held = LaneMessages()
-        for message in self._consumer.consume(self._messages_at_once, seconds):
-            place = _place(message)
-            if place != last:
-                last = place
-                held = taken.setdefault(self._names.number(*place), LaneMessages())
-            if message.error() is None:
-                held.values.append(message.value() or b"")
-                held.offsets.append(message.offset() or 0)
+        for first, stop in _runs(messages):
+            some = messages[first:stop]
+            held = taken.setdefault(self._names.number(*_place(some[0])), LaneMessages())
+            if some[0].error() is None:
+                held.values += [message.value() or b"" for message in some]
+                held.offsets += [message.offset() or 0 for message in some]
             else:
-                self._on_message_error(message, held)
+                self._on_message_error(some[0], held)
         if self._fatal is not None:
             raise KafkaProblem(
                 f"Kafka at {self._url.brokers}: {_words(self._fatal)}. Correct it and start again; "
@@ -280,6 +277,19 @@ def _consumer(
 
 def _words(error: KafkaError) -> str:
     return f"{error.name()}: {error.str()}".rstrip(".")
+
+
+def _runs(messages: Sequence[Message]) -> Iterator[tuple[int, int]]:
+    """Yield where messages of one partition stand together; one with an error stands alone."""
+    first, held = 0, None
+    # One tuple a message, and nothing else: this is the only work done for each by itself.
+    for at, key in enumerate([(m.partition(), m.topic(), m.error()) for m in messages]):
+        if key != held or key[2] is not None:
+            if at > first:
+                yield first, at
+            first, held = at, key
+    if messages:
+        yield first, len(messages)
 
 
 def _place(message: Message) -> tuple[str, int]:
