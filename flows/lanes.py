@@ -13,7 +13,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.edges.files import FilePlace, read_place
 from schemas.columns import KIND, ROW, EventColumns, Rejected, Rows
 from schemas.copying import copy_bytes
 from schemas.events import SECOND_NS
@@ -143,8 +142,8 @@ class LaneBlock:
         Optional fields that an adapter left out, by name.
     unknown_fields
         Fields we do not know that stood on accepted lines, by name.
-    place
-        Where the columns' bytes lie, if anywhere but in memory.
+    dealt
+        The shards' parts, where only some shards are to get the block here.
     lane
         Which lane it is of, where lanes have positions of their own.
     next_number
@@ -166,7 +165,7 @@ class LaneBlock:
     is_last: bool = False
     skipped_fields: dict[str, int] = field(default_factory=dict)
     unknown_fields: dict[str, int] = field(default_factory=dict)
-    place: FilePlace | None = None
+    dealt: "list[ShardBlock] | None" = None
     lane: int = 0
     next_number: int = 0
     lane_count: int = 0
@@ -178,8 +177,8 @@ class LaneBlock:
 class ShardBlock:
     """One shard's part of a block; every shard gets one of every block, empty ones too.
 
-    Inside a process the shards of a block share its bytes. Pickled for another process, each takes
-    along the place of those bytes, or where they have none the lines of its own rows.
+    Inside a process the shards of a block share its bytes. Pickled, for another process or a
+    snapshot, each takes along the lines of its own rows only.
     """
 
     shard: int
@@ -191,27 +190,20 @@ class ShardBlock:
     rejected: tuple[tuple[int, Rejected], ...] = ()
     skipped_fields: dict[str, int] = field(default_factory=dict)
 
-    place: FilePlace | None = None
     lane: int = 0
     next_number: int = 0
     lane_count: int = 0
     read_ns: int = 0
 
-    def with_own_lines(self) -> "ShardBlock":
-        """Return the block with its rows' lines, which needs no file: for snapshots."""
-        return replace(self, columns=own_lines(self.columns), place=None)
-
     def __reduce__(self) -> tuple[Callable[..., "ShardBlock"], tuple[Any, ...]]:
-        """Pickle without bytes that others see too."""
-        block = self if self.place is not None and len(self.columns) else self.with_own_lines()
-        values = {f.name: getattr(block, f.name) for f in fields(block)}
-        columns = values.pop("columns")
-        return _received, (columns.rows, None if block.place else columns.raw, values)
+        """Pickle with the rows' own lines."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        columns = own_lines(values.pop("columns"))
+        return _received, (columns.rows, columns.raw, values)
 
 
-def _received(rows: Rows, raw: NDArray[np.uint8] | None, values: dict[str, Any]) -> ShardBlock:
-    lines = read_place(values["place"]) if raw is None else raw
-    return ShardBlock(columns=EventColumns(rows, lines), **values)
+def _received(rows: Rows, raw: NDArray[np.uint8], values: dict[str, Any]) -> ShardBlock:
+    return ShardBlock(columns=EventColumns(rows, raw), **values)
 
 
 @kernel
@@ -286,6 +278,8 @@ def _deal_rows(rows: Rows, shards: int) -> list[Rows]:
 
 def deal(block: LaneBlock, shards: int) -> list[ShardBlock]:
     """Deal a block's rows to the shards, in lane order within each; refused lines to shard 0."""
+    if block.dealt is not None:
+        return [replace(part, read_ns=block.read_ns) for part in block.dealt]
     has_own = bool(block.rejected or block.skipped_fields or block.times.ahead)
     return [
         ShardBlock(
@@ -297,7 +291,6 @@ def deal(block: LaneBlock, shards: int) -> list[ShardBlock]:
             is_last=block.is_last,
             rejected=tuple(block.rejected) if s == 0 else (),
             skipped_fields=block.skipped_fields if s == 0 else {},
-            place=block.place,
             lane=block.lane,
             next_number=block.next_number,
             lane_count=block.lane_count,

@@ -151,7 +151,7 @@ class LiveStep(AccountStep):
         """Copy everything that must survive a crash."""
         return AccountStep.snapshot(self) | {
             "places": {n: (p.high_ns, p.next_number, p.is_ended) for n, p in self.places.items()},
-            "queues": [b.with_own_lines() for queue in self.queues.values() for b in queue],
+            "queues": [replace(b, read_ns=0) for queue in self.queues.values() for b in queue],
             "ordinal": self.ordinal,
             "lane_count": self.lane_count,
         }

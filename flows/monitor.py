@@ -73,7 +73,7 @@ def build_flow(plan: Plan, run_key: str, hooks: "Hooks") -> Dataflow:
         return observer.logic(WriterLogic(step, plan), "writer")
 
     flow = Dataflow("tapewatch")
-    pace = Pace(source.parts, _window(plan))
+    pace = Pace(_window(plan))
     lanes: Stream[LaneItem] = op.input("lanes", flow, _input(source, plan, pace, hooks))
     deal_out = partial(scan, keys=keys, shards=plan.shards, observer=observer)
     parts = op.flat_map("scan", lanes, deal_out)
@@ -90,7 +90,7 @@ def _input(source: Source | KafkaSource, plan: Plan, pace: "Pace", hooks: "Hooks
         return LiveSource(
             source, hooks.process, hooks.processes, allowance, hooks.should_stop, plan.observer
         )
-    return LaneSource(source, plan, pace, hooks.should_stop)
+    return LaneSource(source, plan, pace, hooks)
 
 
 def _window(plan: Plan) -> int:
@@ -134,14 +134,11 @@ class Pace:
 
     Parameters
     ----------
-    stride
-        How many parts share the numbers.
     window
         In blocks, at least 1.
     """
 
-    def __init__(self, stride: int, window: int) -> None:
-        self.stride = stride
+    def __init__(self, window: int) -> None:
         self._window = window
         self._next_by_part: dict[int, int] = {}
         self._applied: dict[int, int] = {}
@@ -170,12 +167,10 @@ class Pace:
 class LaneSource(FixedPartitionedSource[LaneItem, int]):
     """A source's parts as the engine's partitions; the state is the next block's number."""
 
-    def __init__(
-        self, source: Source, plan: Plan, pace: Pace, should_stop: Callable[[], bool]
-    ) -> None:
+    def __init__(self, source: Source, plan: Plan, pace: Pace, hooks: Hooks) -> None:
         self._source = source
         self._pace = pace
-        self._should_stop = should_stop
+        self._hooks = hooks
         self._observer = plan.observer
         allowance = int(plan.config.value("intake.unacknowledged_bytes_max"))
         self._epoch_bytes = EPOCH_WINDOWS * allowance // source.parts
@@ -183,15 +178,20 @@ class LaneSource(FixedPartitionedSource[LaneItem, int]):
     def list_parts(self) -> list[str]:
         """Name the parts."""
         self._observer.joined()  # the engine asks once the processes are connected
-        return [f"part-{part:03}" for part in range(self._source.parts)]
+        # A part is read where its shards are, as the engine deals their keys.
+        process, processes = self._hooks.process, self._hooks.processes
+        own = [part for part in range(self._source.parts) if part % processes == process]
+        return [f"part-{part:03}" for part in own]
 
     def build_part(self, step_id: str, for_part: str, resume_state: int | None) -> Part:
         """Open one part where it stood."""
         del step_id
         part = int(for_part.removeprefix("part-"))
-        first = part if resume_state is None else resume_state
+        first = resume_state or 0
         items = self._source.items(part, first)
-        opened = LanePart(part, first, items, self._epoch_bytes, self._pace, self._should_stop)
+        opened = LanePart(
+            part, first, items, self._epoch_bytes, self._pace, self._hooks.should_stop
+        )
         return self._observer.part(opened, part, first)
 
 
@@ -231,7 +231,7 @@ class LanePart(StatefulSourcePartition[LaneItem, int]):
         if not self._pace.has_room(self._next_number):
             return []
         self._held = None
-        self._next_number = item.number + self._pace.stride
+        self._next_number = item.number + 1
         self._given_bytes += item.size
         self._pace.stands(self._part, self._next_number)
         return [item]

@@ -165,7 +165,12 @@ class Plan:
         return source
 
     def _open(self) -> Source | KafkaSource:
-        options = ScanOptions(key=self.key(), tenant=TENANT, block_bytes=self._block_bytes())
+        options = ScanOptions(
+            key=self.key(),
+            tenant=TENANT,
+            block_bytes=self._block_bytes(),
+            shards=self.shards,
+        )
         if self.is_live:
             url = kafka_url.parse(self.inputs[0].name)
             return KafkaSource(url, options, self._kafka_options(), self.paths.control)

@@ -8,13 +8,14 @@ worker 0 writes to store and ledger.
 import ctypes
 import fcntl
 import os
+import secrets
 import signal
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import IO, Final
 
@@ -23,6 +24,7 @@ from msgspec import json as msgspec_json
 
 _PR_SET_PDEATHSIG: Final = 1
 _LOOPBACK: Final = "127.0.0.1"
+_PORTS: Final = range(15_000, 32_768)  # below those of outgoing connections, above most servers'
 EXIT_PEER_LOST: Final = 4
 
 
@@ -40,11 +42,17 @@ class WorkerOrders(Struct, frozen=True, kw_only=True):
 
 def free_addresses(count: int) -> list[str]:
     """Find loopback addresses that nobody listens on just now."""
+    found: list[str] = []
     with ExitStack() as held:
-        sockets = [held.enter_context(closing(socket.socket())) for _ in range(count)]
-        for each in sockets:
-            each.bind((_LOOPBACK, 0))
-        return [f"{_LOOPBACK}:{each.getsockname()[1]}" for each in sockets]
+        while len(found) < count:
+            # Between our look and the workers' listening nobody else may get the port: so none that
+            # the system deals out to clients, and no row of ports that two runs would both try.
+            port = _PORTS[secrets.randbelow(len(_PORTS))]
+            each = held.enter_context(closing(socket.socket()))
+            with suppress(OSError):
+                each.bind((_LOOPBACK, port))
+                found.append(f"{_LOOPBACK}:{port}")
+    return found
 
 
 class Children:

@@ -1,23 +1,30 @@
 """Sources: bounded input as numbered blocks, the same blocks at every start.
 
-A source has parts; part p yields the blocks p, p + parts, p + 2·parts … and can begin at any of
-them, so that a run resumes by number alone. A plain file has several parts, which different
-processes read; everything else is read in order by one.
+A source has parts, which can begin at any block, so that a run resumes by number alone. A plain
+file has several, which different processes read; everything else is read in order by one.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
 from flows import adapters
-from flows.edges.files import FileBlocks, FilePlace, RawBlock
+from flows.edges.files import FileBlocks, RawBlock
 from flows.heartbeats import BeatItem, Heartbeats, Idle
-from flows.lanes import NEVER_NS, BlockTimes, LaneBlock, LaneTime, stamp
+from flows.lanes import (
+    NEVER_NS,
+    BlockTimes,
+    LaneBlock,
+    LaneTime,
+    ShardBlock,
+    deal,
+    stamp,
+)
 from flows.merge import MergedBatch, merge_rows
 from schemas.columns import EventColumns, HashKey, Rejected
 from schemas.scan import Scanner
@@ -69,17 +76,17 @@ class ScanOptions(NamedTuple):
     tenant: str
     block_bytes: int
     batch_rows: int = 65_536
+    shards: int = 1
 
 
 class RawItem:
-    """A block of NDJSON as it lies in a file; ``path`` where every process can look it up."""
+    """A block of NDJSON as it lies in a file."""
 
-    def __init__(self, block: RawBlock, scanner: Scanner, path: Path | None = None) -> None:
+    def __init__(self, block: RawBlock, scanner: Scanner) -> None:
         self.number = block.number
         self.size = len(block.raw)
         self._block = block
         self._scanner = scanner
-        self._path = path
 
     def scan(self) -> LaneBlock:
         """See ``LaneItem``."""
@@ -97,20 +104,20 @@ class RawItem:
             times=stamp(scanned.columns.rows, scanned.line_count),
             is_last=block.is_last,
             unknown_fields=scanned.unknown_fields,
-            place=self._place(),
         )
-
-    def _place(self) -> FilePlace | None:
-        if self._path is None:
-            return None
-        return FilePlace(str(self._path), self._block.byte_offset, self.size)
 
 
 class FileSource:
     """One NDJSON file: plain, gzip or zip.
 
+    A plain file is read by every process: each scans all of it and keeps the rows of its own
+    shards, which costs less than to hand rows from process to process. So part p of its parts
+    yields all blocks, with the rows of the shards s for which s mod parts is p.
+
     ``lane_name`` is what positions call it, where that is not the file's own name.
     """
+
+    lag_unit = "bytes"
 
     def __init__(self, path: Path, options: ScanOptions, lane_name: str = "") -> None:
         self._path = path
@@ -119,33 +126,78 @@ class FileSource:
         with FileBlocks(path, options.block_bytes) as blocks:
             count = blocks.count()
             self.notes: tuple[str, ...] = blocks.notes
-        self.parts = 1 if count is None else PLAIN_PARTS
+        self.parts = 1 if count is None else min(PLAIN_PARTS, options.shards)
         self.total_bytes: int | None = None if count is None else path.stat().st_size
         self._count = count
-        self.lag_unit = "bytes"
+        self._shared: _SharedScan | None = None
 
     def lag(self, part: int, number: int) -> dict[str, int]:
-        """Return the bytes of the part's blocks numbered ``number`` or more; see ``Source``."""
-        if self._count is None or self.total_bytes is None:
+        """Return the bytes of the blocks numbered ``number`` or more; see ``Source``."""
+        if self.total_bytes is None or part != 0:
             return {}
-        size = self._options.block_bytes
-        first = number + (part - number) % self.parts
-        left = range(first, self._count, self.parts)
-        short = self._count * size - self.total_bytes if self._count - 1 in left else 0
-        return {self.lane_names[0]: max(0, len(left) * size - short)}
+        return {self.lane_names[0]: max(0, self.total_bytes - number * self._options.block_bytes)}
 
     def items(self, part: int, first: int) -> Iterator[LaneItem]:
         """See ``Source``."""
-        scanner = Scanner(self._options.key, tenant=self._options.tenant)
+        if self._count is None:
+            yield from islice(self.sequence(), first, None)
+            return
+        self._shared = self._shared or _SharedScan(self)
+        for number in range(first, self._count):
+            yield PartItem(number, part, self._shared, self._options.block_bytes // self.parts)
+
+    def sequence(self) -> Iterator["RawItem"]:
+        """Yield all blocks whole, in order."""
+        scanner = self.scanner()
         with FileBlocks(self._path, self._options.block_bytes) as blocks:
-            if self._count is None:
-                for block in blocks.blocks():
-                    if block.number >= first:
-                        yield RawItem(block, scanner)
-                return
-            for number in range(part, self._count, self.parts):
-                if number >= first:
-                    yield RawItem(blocks.read(number), scanner, self._path)
+            for block in blocks.blocks():
+                yield RawItem(block, scanner)
+
+    def scan_block(self, number: int, scanner: Scanner) -> LaneBlock:
+        """Read and scan one block."""
+        with FileBlocks(self._path, self._options.block_bytes) as blocks:
+            return RawItem(blocks.read(number), scanner).scan()
+
+    def scanner(self) -> Scanner:
+        """Make a scanner of its lines."""
+        return Scanner(self._options.key, tenant=self._options.tenant)
+
+    def dealt(self, block: LaneBlock) -> list[ShardBlock]:
+        """Deal a block to all shards."""
+        return deal(block, self._options.shards)
+
+
+class _SharedScan:
+    """The blocks of a plain file, each scanned once for all parts of this process."""
+
+    def __init__(self, source: FileSource) -> None:
+        self._source = source
+        self._scanner = source.scanner()
+        self._held: tuple[int, LaneBlock, list[ShardBlock]] | None = None
+
+    def part(self, number: int, part: int) -> LaneBlock:
+        """Return a block with the rows of one part's shards."""
+        if self._held is None or self._held[0] != number:
+            self._held = None  # let go before the next is made
+            block = self._source.scan_block(number, self._scanner)
+            self._held = (number, block, self._source.dealt(block))
+        _, block, dealt = self._held
+        parts = self._source.parts
+        return replace(block, dealt=[one for one in dealt if one.shard % parts == part])
+
+
+class PartItem:
+    """One part's share of a block, scanned when it is asked for."""
+
+    def __init__(self, number: int, part: int, shared: _SharedScan, size: int) -> None:
+        self.number = number
+        self.size = size
+        self._part = part
+        self._shared = shared
+
+    def scan(self) -> LaneBlock:
+        """See ``LaneItem``."""
+        return self._shared.part(self.number, self._part)
 
 
 class AdaptedItem:
@@ -420,6 +472,9 @@ def _taken_sum(lanes: Sequence[_MergedLane]) -> dict[str, int]:
 
 def in_order(source: Source) -> Iterator[LaneItem]:
     """Yield all blocks of a source in order, whatever its parts."""
+    if isinstance(source, FileSource):
+        yield from source.sequence()
+        return
     parts = [source.items(part, 0) for part in range(source.parts)]
     while True:
         for part in parts:

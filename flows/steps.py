@@ -177,8 +177,7 @@ class AccountStep:
             "next_number": self.next_number,
             # A steady clock begins anew with the machine: no snapshot may hold its time.
             "waiting": {
-                number: replace(block.with_own_lines(), read_ns=0)
-                for number, block in self.waiting.items()
+                number: replace(block, read_ns=0) for number, block in self.waiting.items()
             },
             "closed_until_ns": self.closed_until_ns,
             "refused": self.refused,

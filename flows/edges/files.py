@@ -9,26 +9,16 @@ be read in order.
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
-from typing import Final, NamedTuple, Self
+from typing import Final, Self
 
 import numpy as np
 
 from flows.edges._bytes import CHUNK_BYTES, FileProblem, open_bytes
 from schemas.columns import Bytes, Rejected
 
-__all__ = [
-    "FileBlocks",
-    "FilePlace",
-    "FileProblem",
-    "RawBlock",
-    "content_hash",
-    "head",
-    "read_place",
-    "whole",
-]
+__all__ = ["FileBlocks", "FileProblem", "RawBlock", "content_hash", "head", "whole"]
 
 BLOCK_BYTES: Final = 4 * 1024 * 1024
 LINE_BYTES_MAX: Final = 1024 * 1024
@@ -217,33 +207,6 @@ def _text_start(path: Path, first_bytes: bytes, torn: str) -> int:
             f"{path} is UTF-16 text; save it as UTF-8 first (iconv -f UTF-16 -t UTF-8)."
         )
     return len(BYTE_ORDER_MARK) if first_bytes.startswith(BYTE_ORDER_MARK) else 0
-
-
-class FilePlace(NamedTuple):
-    """Where a block's bytes lie in a plain file; ``offset`` and ``size`` in bytes."""
-
-    path: str
-    offset: int
-    size: int
-
-
-@lru_cache(maxsize=4)  # the shards of a block come one after another and share its bytes
-def read_place(place: FilePlace) -> Bytes:
-    """Read the bytes anew, in a process that did not read the block itself.
-
-    Raises
-    ------
-    FileProblem
-        If the file is no longer what it was.
-    """
-    reader = open_bytes(Path(place.path))
-    try:
-        buffer = reader.read_at(place.offset, place.size)
-    finally:
-        reader.close()
-    if len(buffer) < place.size:
-        raise FileProblem(f"{place.path} became shorter while it was read; try again.")
-    return np.frombuffer(buffer, np.uint8)
 
 
 def content_hash(path: Path) -> str:

@@ -1,13 +1,11 @@
 import pickle
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flows.edges.files import FilePlace, FileProblem, read_place
 from flows.lanes import (
     NEVER_NS,
     BlockTimes,
@@ -153,35 +151,6 @@ def test_a_part_sent_to_another_process_holds_its_own_lines(shards: int) -> None
             part.columns.line(k) for k in range(len(part.columns))
         ]
         assert (there.shard, there.times, there.rejected) == (part.shard, part.times, part.rejected)
-
-
-def test_a_part_of_a_plain_file_travels_without_lines_and_finds_them_there(tmp_path: Path) -> None:
-    block = block_of(["a", "b", "c", "d", "a"])
-    raw = block.columns.raw
-    (tmp_path / "file").write_bytes(b"before" + raw.tobytes() + b"behind")
-    block.place = FilePlace(str(tmp_path / "file"), len(b"before"), len(raw))
-    sent = [pickle.dumps(part) for part in deal(block, 4)]
-    assert not any(b"line of" in pickled for pickled in sent)
-    lines = [
-        there.columns.line(k)
-        for there in map(pickle.loads, sent)
-        for k in range(len(there.columns))
-    ]
-    assert sorted(lines) == sorted(f"line of {n}".encode() for n in "abcda")
-
-
-def test_a_part_kept_for_a_snapshot_needs_no_file(tmp_path: Path) -> None:
-    block = block_of(["a", "b"])
-    block.place = FilePlace(str(tmp_path / "gone"), 0, len(block.columns.raw))
-    part = deal(block, 1)[0].with_own_lines()
-    there: ShardBlock = pickle.loads(pickle.dumps(part))
-    assert there.columns.line(1) == b"line of b"
-
-
-def test_a_file_that_shrank_under_a_run_is_named(tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(b"short")
-    with pytest.raises(FileProblem, match="became shorter while it was read; try again"):
-        read_place(FilePlace(str(tmp_path / "file"), 2, 10))
 
 
 def test_more_shards_split_a_shard_and_mix_none() -> None:

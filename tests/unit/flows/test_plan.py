@@ -10,7 +10,7 @@ from flows.datafolder import DataFolder
 from flows.lanes import shard_of
 from flows.loop import run_loop
 from flows.plan import InputSpec, Plan
-from flows.sources import Source
+from flows.sources import Source, in_order
 from flows.store import StoreReader
 
 BAD = b'{"kind":"order.now"}\n'
@@ -75,7 +75,7 @@ def test_a_renamed_file_adds_no_dead_letter_and_no_entry(tmp_path: Path, files: 
 def test_blocks_keep_the_size_the_run_began_with(tmp_path: Path, files: list[Path]) -> None:
     def sizes(flags: list[str]) -> list[int]:
         source = make_plan(tmp_path / "data", files[:1], flags).source()
-        return [item.size for part in range(source.parts) for item in source.items(part, 0)]
+        return [item.size for item in in_order(source)]
 
     first = sizes(["intake.block_bytes=4096"])
     assert len(first) > 1
