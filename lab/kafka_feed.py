@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import orjson
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
-from confluent_kafka.admin import AdminClient, TopicMetadata
+from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from flows import clock
@@ -59,16 +59,15 @@ def _wait_for_leaders(admin: AdminClient, wanted: dict[str, int]) -> None:
     until_ns = clock.monotonic_ns() + int(_ANSWER_SECONDS * SECOND_NS)
     while True:
         there = admin.list_topics(timeout=_ANSWER_SECONDS).topics
-        late = [name for name in wanted if name not in there or not _is_led(there[name])]
+        late = []
+        for name, count in wanted.items():
+            partitions = there[name].partitions.values() if name in there else ()
+            if sum(partition.leader >= 0 for partition in partitions) < count:
+                late.append(name)
         if not late:
             return
         if clock.monotonic_ns() > until_ns:
             raise FeedProblem(f"No broker leads all of {', '.join(late)}. Look at Kafka's log.")
-
-
-def _is_led(topic: TopicMetadata) -> bool:
-    leaders = [partition.leader for partition in topic.partitions.values()]
-    return bool(leaders) and min(leaders) >= 0
 
 
 class Feed:
@@ -162,9 +161,10 @@ def _count(text: str) -> tuple[str, int]:
     return name, int(count)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m lab.kafka_feed", description=__doc__)
-    verbs = parser.add_subparsers(dest="verb", required=True)
+def parser() -> argparse.ArgumentParser:
+    """Return what reads the command line."""
+    found = argparse.ArgumentParser(prog="python -m lab.kafka_feed", description=__doc__)
+    verbs = found.add_subparsers(dest="verb", required=True)
     topics = verbs.add_parser("topics", help="make topics that are missing")
     topics.add_argument("brokers")
     topics.add_argument("topics", nargs="+", type=_count, metavar="TOPIC:PARTITIONS")
@@ -176,12 +176,12 @@ def _parser() -> argparse.ArgumentParser:
     publish.add_argument("--events", type=int, default=200_000)
     publish.add_argument("--seed", type=int, default=1)
     publish.add_argument("--accounts", type=int, default=10_000)
-    return parser
+    return found
 
 
 def main(words: Sequence[str] | None = None) -> None:
     """Do what the command line asks for; exit 4 with a sentence where Kafka does not."""
-    asked = _parser().parse_args(words)
+    asked = parser().parse_args(words)
     try:
         if asked.verb == "topics":
             made = make_topics(asked.brokers, dict(asked.topics))
