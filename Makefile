@@ -56,6 +56,7 @@ docs: venv ## write the pages that come from code
 requirements: ## resolve the pinned packages anew (needs uv)
 	$(COMPILE) --extra dev pyproject.toml -o requirements-dev.txt
 	$(COMPILE) -c requirements-dev.txt pyproject.toml -o requirements.txt
+	echo hatchling | $(COMPILE) -c requirements-dev.txt - -o docker/requirements-build.txt
 
 clean: ## remove .venv and everything made
 	rm -rf .venv build dist htmlcov .coverage .import_linter_cache

@@ -148,23 +148,25 @@ def _run_engine(plan: Plan, held: Run, options: RunOptions, hooks: Hooks) -> Wri
     wait_for_recovery(plan.paths.recovery / _CHILDREN_LOCK)
     recovery = open_recovery(plan.paths.recovery)
     epoch = timedelta(seconds=float(plan.config.value("epoch_seconds")))
-    flow = build_flow(plan, held.key, hooks)
-    if options.processes == 1:
-        run_main(flow, epoch_interval=epoch, recovery_config=recovery)  # type: ignore[no-untyped-call]
-        return hooks.writer
-    addresses = free_addresses(options.processes)
-    children = Children(options.worker_command, _orders(plan, held.key, options, addresses))
+    children: list[Children] = []  # none is started before the flow is known to build
     asked = hooks.should_stop
 
     def stop_together() -> bool:
         is_asked = asked()
         if is_asked:
-            children.stop()
+            for each in children:
+                each.stop()
         return is_asked
 
-    hooks.should_stop = stop_together
+    hooks.should_stop = stop_together  # before the flow is built, whose sources take it with them
+    flow = build_flow(plan, held.key, hooks)
+    if options.processes == 1:
+        run_main(flow, epoch_interval=epoch, recovery_config=recovery)  # type: ignore[no-untyped-call]
+        return hooks.writer
+    addresses = free_addresses(options.processes)
+    children.append(Children(options.worker_command, _orders(plan, held.key, options, addresses)))
     cluster_main(flow, addresses, 0, epoch_interval=epoch, recovery_config=recovery)  # type: ignore[no-untyped-call]
-    children.join()
+    children[0].join()
     return hooks.writer
 
 

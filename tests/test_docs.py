@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import typer
 from command import caller
+from servers.kafka import KafkaServer
 
 from console import cli
 
@@ -20,6 +21,7 @@ PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 SHELL = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 PLAIN = re.compile(r"tapewatch [^|<>;&$`]*")
+BROKER = "127.0.0.1:9092"  # where pages say that it is
 COMMAND = re.compile(r"\btapewatch ((?:[a-z]+)(?: [a-z]+)?)")
 
 
@@ -28,6 +30,7 @@ def names(pages: list[Path]) -> list[str]:
 
 
 WITH_SHELL = [page for page in PAGES if SHELL.search(page.read_text(encoding="utf-8"))]
+WITH_BROKER = [page for page in WITH_SHELL if BROKER in page.read_text(encoding="utf-8")]
 
 
 def shell_lines(name: str) -> list[str]:
@@ -47,9 +50,31 @@ def steps(lines: list[str]) -> Iterator[list[str]]:
             yield list(group)
 
 
-@pytest.mark.parametrize("name", names(WITH_SHELL))
+@pytest.mark.parametrize("name", [n for n in names(WITH_SHELL) if n not in names(WITH_BROKER)])
 def test_the_shell_commands_of_a_page_run(
     name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run_page(shell_lines(name), tmp_path, monkeypatch, capsys)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", names(WITH_BROKER))
+def test_the_shell_commands_of_a_page_run_on_kafka(
+    name: str,
+    kafka_server: KafkaServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    lines = [line.replace(BROKER, kafka_server.bootstrap) for line in shell_lines(name)]
+    run_page(lines, tmp_path, monkeypatch, capsys)
+
+
+def run_page(
+    page: list[str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -57,7 +82,7 @@ def test_the_shell_commands_of_a_page_run(
     call = caller(monkeypatch, capsys)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-    lines = [line for line in shell_lines(name) if not line.startswith("make ")]
+    lines = [line for line in page if not line.startswith("make ")]
     for step in steps(lines):
         if PLAIN.fullmatch(step[0]):
             said = call(*shlex.split(step[0])[1:])

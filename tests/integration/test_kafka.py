@@ -261,18 +261,20 @@ def start(words: Sequence[str]) -> "subprocess.Popen[str]":
     )
 
 
+@pytest.mark.parametrize("count", [1, 2])
 def test_a_live_run_stops_when_asked_and_commits_what_is_durable(
-    day: Path, cluster: MockKafka, tmp_path: Path
+    day: Path, cluster: MockKafka, tmp_path: Path, count: int
 ) -> None:
-    make_topics(cluster, "steady")
+    topic, group = f"steady-{count}", f"watchers-{count}"
+    make_topics(cluster, topic)
     lines = day.read_bytes().splitlines()
-    publish(cluster, lines[:6_000], "steady")
-    url = f"kafka://{cluster.bootstrap}/steady?group=watchers"
-    words = command(url, tmp_path / "data", verb="up")
+    publish(cluster, lines[:6_000], topic)
+    url = f"kafka://{cluster.bootstrap}/{topic}?group={group}"
+    words = command(url, tmp_path / "data", verb="up", count=count)
     for upto, more in ((6_000, []), (len(lines), lines[6_000:])):
-        publish(cluster, more, "steady")
+        publish(cluster, more, topic)
         process = start(words)
-        wait_for_group(cluster, "watchers", "steady", upto)
+        wait_for_group(cluster, group, topic, upto)
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=WAIT_SECONDS)
         assert process.returncode == 0, said
