@@ -144,7 +144,14 @@ class FileSource:
             return
         self._shared = self._shared or _SharedScan(self)
         for number in range(first, self._count):
-            yield PartItem(number, part, self._shared, self._options.block_bytes // self.parts)
+            yield PartItem(number, part, self._shared, self._share(number, part))
+
+    def _share(self, number: int, part: int) -> int:
+        """Return what a part counts of a block's bytes: all parts together count all of them."""
+        assert self.total_bytes is not None
+        size = self._options.block_bytes
+        left = min(size, self.total_bytes - number * size)
+        return left * (part + 1) // self.parts - left * part // self.parts
 
     def sequence(self) -> Iterator["RawItem"]:
         """Yield all blocks whole, in order."""

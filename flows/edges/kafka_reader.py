@@ -282,9 +282,11 @@ def _words(error: KafkaError) -> str:
 def _runs(messages: Sequence[Message]) -> Iterator[tuple[int, int]]:
     """Yield where messages of one partition stand together; one with an error stands alone."""
     first, held = 0, None
-    # One tuple a message, and nothing else: this is the only work done for each by itself.
-    for at, key in enumerate([(m.partition(), m.topic(), m.error()) for m in messages]):
-        if key != held or key[2] is not None:
+    # One tuple a message, and nothing else: this is the only work done for each by itself. An
+    # error is not kept in it: compared with anything but an error it raises where nobody looks.
+    keys = [(m.partition(), m.topic(), m.error() is None) for m in messages]
+    for at, key in enumerate(keys):
+        if key != held or not key[2]:
             if at > first:
                 yield first, at
             first, held = at, key
