@@ -59,7 +59,8 @@ def _check_outputs(config: Config) -> None:
         try:
             check(str(config.value(name)))
         except ValueError as error:
-            raise ConfigError("settings", name, str(error), "the URL of a Redis") from error
+            problem = str(error).removesuffix(".")
+            raise ConfigError("settings", name, problem, "the URL of a Redis") from error
 
 
 def check_input(spec: InputSpec) -> None:

@@ -2,21 +2,24 @@
 
 import json
 import signal
+import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import naive_features
 import pytest
 from redis import Redis
 from servers.redis import RedisServer
-from test_kafka import alerts, run, share_pepper, summary
 
 from flows.calendars import TradingDays
+from flows.crash import VARIABLE
 from flows.edges.redis_features import KEY_PREFIX
 from lab.bench import inputs, processes
 from schemas.caches import cache_folder
 
 EVENTS = 12_000
+WAIT_SECONDS = 120.0
 SMALL = ("epoch_seconds=0.1", "intake.block_bytes=131072", "intake.unacknowledged_bytes_max=262144")
 OUTPUTS = ("features", "alert_stream")
 DATABASE = 6  # of this module alone
@@ -61,6 +64,34 @@ def url(redis_server: RedisServer) -> Iterator[str]:
         client.flushdb()
         yield found
         client.flushdb()
+
+
+def run(words: Sequence[str], crash_at: str = "") -> "subprocess.CompletedProcess[str]":
+    more = {VARIABLE: crash_at} if crash_at else {}
+    return subprocess.run(
+        words,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=processes.environment(more),
+        timeout=WAIT_SECONDS,
+    )
+
+
+def summary(words: Sequence[str]) -> dict[str, Any]:
+    done = run(words)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def alerts(data: Path) -> list[dict[str, Any]]:
+    """Return the alerts without what names their place."""
+    listed = run([*processes.TAPEWATCH, "alerts", "list", "--data", str(data), "--json"])
+    found = [json.loads(line) for line in listed.stdout.splitlines()]
+    for alert in found:
+        del alert["ledger"]
+    return sorted(found, key=lambda alert: str(alert["alert_id"]))
 
 
 def command(day: Path, data: Path, url: str, count: int = 1, more: Sequence[str] = ()) -> list[str]:
@@ -112,7 +143,6 @@ def test_a_killed_run_leaves_the_features_of_the_file(
     day: Path, wanted: dict[str, dict[str, str]], url: str, tmp_path: Path, point: str
 ) -> None:
     data = tmp_path / "data"
-    share_pepper(data)
     count = 1 + POINTS.index(point) % 2
     killed = run(command(day, data, url, count), crash_at=point)
     assert killed.returncode == -signal.SIGKILL
@@ -134,7 +164,7 @@ def test_a_redis_that_is_not_there_stops_nothing(day: Path, tmp_path: Path) -> N
 
 def test_a_url_that_names_no_redis_is_refused(day: Path, tmp_path: Path) -> None:
     refused = run(command(day, tmp_path / "data", "redis://:secret@127.0.0.1"))
-    assert refused.returncode == 2
+    assert refused.returncode == 3
     assert "expected redis://HOST:PORT/DB" in refused.stderr
     assert "secret" not in refused.stdout + refused.stderr
 
