@@ -1,8 +1,11 @@
 """Live features in a real Redis are those of the file, whenever the run was killed."""
 
 import json
+import os
+import re
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ from flows.edges.redis_features import KEY_PREFIX
 from lab.bench import inputs, processes
 from schemas.caches import cache_folder
 
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "live-features.md"
 EVENTS = 12_000
 WAIT_SECONDS = 120.0
 SMALL = ("epoch_seconds=0.1", "intake.block_bytes=131072", "intake.unacknowledged_bytes_max=262144")
@@ -176,3 +180,19 @@ def test_passwords_in_urls_are_not_shown(tmp_path: Path) -> None:
         shown = run([*words, *flag, *more])
         assert "(hidden)" in shown.stdout
         assert "secret" not in shown.stdout + shown.stderr
+
+
+def test_the_how_to_runs(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    page = PAGE.read_text(encoding="utf-8").replace("redis://127.0.0.1:6379/0", url)
+    shell, script = (
+        re.findall(rf"^```{kind}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+        for kind in ("bash", "python")
+    )
+    done = run(["sh", "-euc", *shell])
+    assert done.returncode == 0, done.stderr
+    shown = run([sys.executable, "-c", *script])
+    assert shown.returncode == 0, shown.stderr
+    assert "tapewatch:features:default:" in shown.stdout
+    assert shown.stdout.count('"alert_id"') == 3
