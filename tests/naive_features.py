@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from flows.calendars import TradingDays
+
 LATENESS_NS = 5_000_000_000
+DAY_NS = 86_400 * 10**9
 LINGER_NS = 60_000_000_000
 KINDS = {
     *("order.new", "order.replace", "order.cancel", "order.reject", "order.expire", "fill"),
-    *("app.event", "ref.account", "ref.instrument", "entitlement.changed"),
+    *("position.closed", "app.event", "ref.account", "ref.instrument", "entitlement.changed"),
 }
 TradingDay = Callable[[str | None, int], str]  # venue (None: the default calendar), time -> date
 Text = dict[str, str]
@@ -213,3 +216,12 @@ ACTS: dict[str, Callable[[Account, dict[str, Any], TradingDay], None]] = {
 def date(number: int) -> str:
     """Return the date that is so many days after 1970-01-01."""
     return (dt.date(1970, 1, 1) + dt.timedelta(days=number)).isoformat()
+
+
+def trading_day(calendars: TradingDays, venue: str | None, time_ns: int) -> str:
+    """Return the trading day of a venue, looked up from the beginning every time."""
+    calendar = 0 if venue is None else calendars.index(venue)
+    if calendar == 0:
+        return date((time_ns - calendars.zone_day_ns) // DAY_NS)
+    before = [start for start in calendars.starts[calendar - 1] if start <= time_ns]
+    return date(int(calendars.numbers[calendar - 1][len(before) - 1]))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from detectors.core import contract as c
 from detectors.core.contract import Steps
 from detectors.core.tables import fetch
-from schemas.columns import EventColumns
+from schemas.columns import Bytes, EventColumns, Rows
 from schemas.jit import kernel
 from schemas.referee import names_of
 
@@ -153,9 +153,10 @@ class Features:
         """Take the steps of some rows; ``accounts`` is how many the account table has room for."""
         self._reserve(accounts, len(steps))
         follow(self._rows, self._dirty, self._fresh, self._counts, steps)
-        for index in self._fresh[: self._counts[_FRESH]]:
-            self._keep_name(int(steps["account"][index]), columns.line(int(index)))
-        self._counts[_FRESH] = 0
+        if self._counts[_FRESH]:
+            fresh = self._fresh[: self._counts[_FRESH]]
+            self._keep_names(steps["account"][fresh], columns.rows[fresh], columns.raw)
+            self._counts[_FRESH] = 0
         if len(steps):
             self._last_ns = int(steps["time_ns"][-1])
 
@@ -167,12 +168,19 @@ class Features:
         if steps > len(self._fresh):
             self._fresh = np.zeros(steps, np.int32)
 
-    def _keep_name(self, account: int, line: bytes) -> None:
-        names = names_of(line)
-        name = f"{names.tenant or self._tenant}\0{names.account_id}".encode()
-        self._rows["name_start"][account] = len(self._names)
-        self._rows["name_size"][account] = len(name)
-        self._names += name
+    def _keep_names(self, accounts: NDArray[np.int32], rows: Rows, raw: Bytes) -> None:
+        """Read the accounts' names from the lines of their first rows."""
+        lines, starts, sizes = raw.data, [], []
+        for start, size in zip(
+            rows["line_start"].tolist(), rows["line_length"].tolist(), strict=True
+        ):
+            names = names_of(lines[start : start + size])
+            name = f"{names.tenant or self._tenant}\0{names.account_id}".encode()
+            starts.append(len(self._names))
+            sizes.append(len(name))
+            self._names += name
+        self._rows["name_start"][accounts] = starts
+        self._rows["name_size"][accounts] = sizes
 
     def hand_out(self, watermark_ns: int, *, is_last: bool) -> HandOut | None:
         """Return accounts that changed, if it is time to; the rest follows with the next call.
@@ -193,14 +201,15 @@ class Features:
         self._counts[_DIRTY] = count - now
         self._rows["is_dirty"][accounts] = 0
         rows = self._rows[accounts]
-        return HandOut(self._since, [self._name(row) for row in rows], rows)
+        return HandOut(self._since, self._names_at(rows), rows)
 
-    def _name(self, row: np.void) -> tuple[str, str]:
-        start = int(row["name_start"])
-        tenant, _, account_id = (
-            self._names[start : start + int(row["name_size"])].decode().partition("\0")
-        )
-        return tenant, account_id
+    def _names_at(self, rows: NDArray[np.void]) -> list[tuple[str, str]]:
+        found, names = [], self._names
+        places = zip(rows["name_start"].tolist(), rows["name_size"].tolist(), strict=True)
+        for start, size in places:
+            tenant, _, account_id = names[start : start + size].decode().partition("\0")
+            found.append((tenant, account_id))
+        return found
 
     def dump(self) -> dict[str, Any]:
         """Copy everything, for a snapshot."""

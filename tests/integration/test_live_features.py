@@ -50,13 +50,7 @@ def wanted(day: Path) -> dict[str, dict[str, str]]:
     calendars = TradingDays("XSHG", cache_folder())
 
     def trading_day(venue: str | None, time_ns: int) -> str:
-        calendar = 0 if venue is None else calendars.index(venue)
-        if calendar == 0:
-            number = (time_ns - calendars.zone_day_ns) // (86_400 * 10**9)
-        else:
-            starts = calendars.starts[calendar - 1]
-            number = int(calendars.numbers[calendar - 1][sum(starts <= time_ns) - 1])
-        return naive_features.date(number)
+        return naive_features.trading_day(calendars, venue, time_ns)
 
     return naive_features.count(day.read_bytes().splitlines(), trading_day)
 
