@@ -6,13 +6,15 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import naive_features
 import pytest
+from confluent_kafka import Producer
 from redis import Redis
+from servers.mock_kafka import MockKafka
 from servers.redis import RedisServer
 
 from flows.calendars import TradingDays
@@ -47,12 +49,16 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def wanted(day: Path) -> dict[str, dict[str, str]]:
+    return referee(day.read_bytes().splitlines())
+
+
+def referee(lines: Iterable[bytes]) -> dict[str, dict[str, str]]:
     calendars = TradingDays("XSHG", cache_folder())
 
     def trading_day(venue: str | None, time_ns: int) -> str:
         return naive_features.trading_day(calendars, venue, time_ns)
 
-    return naive_features.count(day.read_bytes().splitlines(), trading_day)
+    return naive_features.count(lines, trading_day)
 
 
 @pytest.fixture
@@ -190,3 +196,32 @@ def test_the_how_to_runs(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert shown.returncode == 0, shown.stderr
     assert "tapewatch:features:default:" in shown.stdout
     assert shown.stdout.count('"alert_id"') == 3
+
+
+@pytest.mark.slow
+def test_lanes_that_meet_in_another_order_after_a_kill_leave_the_same(
+    mock_kafka: MockKafka, url: str, tmp_path: Path
+) -> None:
+    """App events come on a topic of their own, so most accounts stand on two lanes."""
+    lines = inputs.market_lines(EVENTS, 3, 400)
+    producer = Producer(
+        {"bootstrap.servers": mock_kafka.bootstrap, "partitioner": "murmur2_random"}
+    )
+    for topic in ("orders", "app"):
+        mock_kafka.create_topic(topic, 4)
+    for line in lines:
+        event = json.loads(line)
+        topic = "app" if event["kind"] == "app.event" else "orders"
+        producer.produce(topic, line, key=event.get("account_id", ""))
+        producer.poll(0)
+    assert producer.flush(WAIT_SECONDS) == 0
+    place = f"kafka://{mock_kafka.bootstrap}/orders,app?until=end"
+    flags = ("epoch_seconds=0.3", "intake.idle_seconds=3600", "kafka.messages_at_once=150")
+    flags = (*flags, f"outputs.features={url}")
+    words = [*processes.TAPEWATCH, "replay", place, "--json", "--data", str(tmp_path / "data")]
+    words += [word for flag in flags for word in ("--set", flag)]
+    killed = run([*words, "--processes", "2"], crash_at="between:12")
+    assert killed.returncode == -signal.SIGKILL
+    assert held(url)
+    assert summary(words)["complete"]
+    assert held(url) == referee(lines)
