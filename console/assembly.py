@@ -8,10 +8,12 @@ from typing import Final
 from console import sim_stream
 from console.exits import UsageProblem
 from console.reading import read_config
-from flows import adapters, topics
+from flows import adapters, live_outputs, topics
 from flows.config import Config, ConfigError
 from flows.edges import kafka_sink, kafka_url
 from flows.edges.files import FileBlocks
+from flows.edges.redis_features import check_features
+from flows.edges.redis_stream import check_stream
 from flows.plan import InputSpec, Plan
 from flows.processes import WorkerOrders
 from flows.replay import RunOptions, specs_of
@@ -52,6 +54,13 @@ def _check_outputs(config: Config) -> None:
                 raise ConfigError(
                     "settings", name, str(error), "kafka://HOST:PORT/TOPIC"
                 ) from error
+    checks = zip(live_outputs.SETTINGS, (check_features, check_stream), strict=True)
+    for name, check in checks:
+        try:
+            check(str(config.value(name)))
+        except ValueError as error:
+            problem = str(error).removesuffix(".")
+            raise ConfigError("settings", name, problem, "the URL of a Redis") from error
 
 
 def check_input(spec: InputSpec) -> None:

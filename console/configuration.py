@@ -9,6 +9,7 @@ import typer
 from console import options, screen
 from console.commands import Command, group, takes
 from console.reading import read_config
+from flows.edges.redis_url import without_password
 from schemas import settings
 
 app = group("""\
@@ -66,6 +67,8 @@ def config_show(asked: Asked) -> None:
 def _shown(name: str, value: Any) -> Any:
     """Return a value as people may see it."""
     setting = settings.BY_NAME.get(name)
+    if isinstance(value, str):
+        return without_password(value)
     if setting is None or not setting.is_secret:
         return value
     return dict.fromkeys(value, "(hidden)")

@@ -20,6 +20,7 @@ POINTS: Final = (
     "snapshot.writer",
     "between",
 )
+LIVE_POINTS: Final = ("live.before_send", "live.after_send")  # passed with live features only
 
 
 class CrashPoints:

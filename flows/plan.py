@@ -26,6 +26,7 @@ from flows.datafolder import Paths
 from flows.edges import kafka_url
 from flows.heartbeats import Idle
 from flows.kafka_source import KafkaOptions, KafkaSource
+from flows.live_outputs import open_live
 from flows.live_step import resume_live
 from flows.manifest import InputSource, file_source, read_manifest, url_source
 from flows.notices import NoticePolicy
@@ -257,6 +258,9 @@ class Plan:
             duplicate_window_ns=int(config.value("duplicates.window_ns")),
             duplicates_max=int(config.value("duplicates.entries_max")),
             order_age_ns=int(config.value("order_table.age_max_ns")),
+            features_every_ns=(
+                int(config.value("features.every_ns")) if config.value("outputs.features") else None
+            ),
         )
         detectors = self.detectors()  # they hold parameters only: what is remembered is the stage's
         scratch = Scratch()  # shards of one process take turns
@@ -311,6 +315,12 @@ class Plan:
             topics=open_topics(
                 {name: config.value(name) for name in topics.SETTINGS},
                 config.value("kafka.properties"),
+            ),
+            live=open_live(
+                (config.value("outputs.features"), config.value("outputs.alert_stream")),
+                int(config.value("outputs.features_ttl_seconds")),
+                run_key,
+                self.crash,
             ),
         )
         step = WriterStep(

@@ -8,6 +8,7 @@ import numpy as np
 from msgspec import Struct, structs
 from numpy.typing import NDArray
 
+from detectors.core.features import HandOut
 from detectors.core.stage import AccountStage, OfficeEvent, StageOutput
 from flows.arrivals import Arrival
 from flows.calendars import TradingDays
@@ -50,6 +51,7 @@ class ShardMessage(Struct, kw_only=True):
     notes: list[str] = []
     is_last: bool = False
     arrivals: list[Arrival] = []
+    features: HandOut | None = None
     read_ns: int = 0  # when the block was read, by the steady clock; nothing is decided by it
 
 
@@ -128,6 +130,7 @@ class AccountStep:
             lost=lost,
             totals=self.totals(),
             notes=self._news(),
+            features=output.features,
         )
 
     def _close(self, watermark_ns: int, output: StageOutput) -> None:
@@ -135,6 +138,9 @@ class AccountStep:
         if watermark_ns >= self.closed_until_ns + _CLOSE_EVERY_NS:
             self.closed_until_ns = watermark_ns
             extend(output, self.stage.close(watermark_ns))
+        if self.stage.features is not None:
+            is_last = watermark_ns == END_OF_TIME_NS
+            output.features = self.stage.features.hand_out(watermark_ns, is_last=is_last)
 
     def _news(self) -> list[str]:
         """Return what people should know of the calendars and was not told before."""

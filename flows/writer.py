@@ -18,6 +18,7 @@ from flows.acts import Act
 from flows.arrivals import Arrival, ArrivalLog
 from flows.control import ControlLog
 from flows.lanes import NEVER_NS
+from flows.live_outputs import LiveOutputs
 from flows.notices import CONTROL_KINDS
 from flows.observe.observer import AlertMade, Observer
 from flows.policy import Policy
@@ -50,6 +51,7 @@ class WriterOutputs:
     outbox: Path
     arrivals: ArrivalLog | None = None  # where several lanes meet in a shard
     topics: Topics = field(default_factory=Topics)
+    live: LiveOutputs = field(default_factory=LiveOutputs)
 
 
 @dataclass(slots=True)
@@ -125,6 +127,7 @@ class WriterStep:
             self._count(message)
         self.unsummarised += len(messages)
         self._commit(acts, batch, alerts)
+        self.outputs.live.send(messages, batch.alerts)
         self.observer.written(self)
         self.on_progress(self._progress(acts))
 
@@ -312,6 +315,7 @@ class WriterStep:
         self.outputs.store.close()
         self.outputs.control.close()
         self.outputs.topics.close()
+        self.outputs.live.close()
         if self.outputs.arrivals is not None:
             self.outputs.arrivals.close()
 

@@ -109,7 +109,7 @@ def judge_row(
     return row_of(event, row_key), unknown
 
 
-def names_of(line: bytes) -> Names:
+def names_of(line: bytes | memoryview) -> Names:
     """Read only the names of an event that was accepted before, several times faster."""
     return _NAMES_DECODER.decode(line)
 

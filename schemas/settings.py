@@ -108,6 +108,11 @@ SETTINGS: Final = (
     Setting("outputs.notices", "", "kafka://HOST:PORT/TOPIC", "Notices for the broker's own sender, by id, beside the files in DATA/outbox.", changes_results=False),
     Setting("outputs.dead_letters", "", "kafka://HOST:PORT/TOPIC", "Refused lines with their reason, by place.", changes_results=False),
 
+    Setting("outputs.features", "", "redis://HOST:PORT/DB", "Each account's live features are held here as a hash, after they were committed; memory: keeps them in the process, for tests.", changes_results=False),
+    Setting("outputs.features_ttl_seconds", 7 * 86_400, "seconds", "An account whose features are not written for so long is forgotten by Redis; 0 keeps it for ever.", 0, 3_650 * 86_400, changes_results=False),
+    Setting("features.every_ns", SECOND_NS, "ns of event time", "An account's live features are handed out at most about once in so much event time of its shard; 0 hands them out with every block.", 0, 24 * HOUR_NS, changes_results=False),
+    Setting("outputs.alert_stream", "", "redis://HOST:PORT/DB?stream=NAME&maxlen=COUNT", "Alerts are added to this Redis stream whenever one changes, after they were committed; by default to tapewatch.alerts, which holds about 100000.", changes_results=False),
+
     Setting("dead_letters.kept_max", 100_000, "lines", "Refused lines kept whole in the store; further ones are only counted, so that a broken feed cannot fill the disk.", 0, 100_000_000, changes_results=False),
 
     Setting("metrics.listen", "", "HOST:PORT", "Where Prometheus metrics and health are served, off by default; process k of a run listens on PORT + k, and nobody is asked for a password.", changes_results=False),

@@ -25,6 +25,7 @@ from detectors.core.account_state import (
 from detectors.core.duplicates import fetch_keys, is_duplicate
 from detectors.core.order_table import (
     add_order,
+    count_open,
     end_order,
     enter,
     known_order,
@@ -179,7 +180,7 @@ def _on_new(arrays: Any, settings: Any, row: Any, step: Any, contract: Int) -> N
     _place(arrays, settings, step, contract)
     index = known_order(arrays, settings, row, row["order_1"])
     if index < 0:
-        add_order(arrays, row, contract, step["day"])
+        index = add_order(arrays, row, contract, step["day"])
     elif arrays.orders[index]["state"] & ORDER_UNSEEN:
         enter(arrays.orders[index], row, step["day"])  # its fill came first
     else:
@@ -187,6 +188,7 @@ def _on_new(arrays: Any, settings: Any, row: Any, step: Any, contract: Int) -> N
         return
     step["what"] |= c.NEW
     step["quantity_e8"] = row["quantity_e8"]
+    step["open_change"] = count_open(arrays.orders[index], step["day"])
 
 
 @kernel
@@ -201,11 +203,13 @@ def _on_replace(arrays: Any, settings: Any, row: Any, step: Any) -> None:
         arrays.totals[UNKNOWN_ORDERS] += 1
         return
     _place(arrays, settings, step, np.int64(arrays.orders[index]["contract"]))
+    step["open_change"] = -count_open(arrays.orders[index], step["day"])
     if old_1 != row["order_1"]:
         index = move_order(arrays, index, row)
     order = arrays.orders[index]
     order["quantity_e8"] = row["quantity_e8"]
     note_end(order, row["event_time_ns"])
+    step["open_change"] += count_open(order, step["day"])
 
 
 @kernel
@@ -269,6 +273,8 @@ def _on_cancel(arrays: Any, settings: Any, row: Any, step: Any) -> None:
         _mark_cancel(row, step)
         if order["state"] & ORDER_CANCELED == 0 and order["day"] == step["day"]:
             step["what"] |= c.FIRST_CANCEL
+    if withdrawn == left_of(order):
+        step["open_change"] = -count_open(order, step["day"])
     withdraw(arrays, index, withdrawn, customers)
 
 
@@ -277,6 +283,7 @@ def _on_end(arrays: Any, settings: Any, row: Any, step: Any) -> None:
     index = known_order(arrays, settings, row, row["order_1"])
     if index >= 0:
         _place(arrays, settings, step, np.int64(arrays.orders[index]["contract"]))
+        step["open_change"] = -count_open(arrays.orders[index], step["day"])
         end_order(arrays, index)
 
 
@@ -297,7 +304,9 @@ def _on_fill(arrays: Any, settings: Any, row: Any, step: Any, contract: Int) -> 
         arrays.orders[index]["state"] = ORDER_UNSEEN
     if index >= 0:
         order = arrays.orders[index]
+        step["open_change"] = -count_open(order, step["day"])
         note_fill(order, row)
+        step["open_change"] += count_open(order, step["day"])
         if order["what"] & SIMULATED_ORDER:
             step["what"] |= c.SIMULATED
         if closing:
@@ -339,6 +348,7 @@ def _clear(step: Any, row: Any, lane_lines: Int) -> None:
     step["trip_pnl_e8"] = 0
     step["order_units"] = 0
     step["order_wins"] = 0
+    step["open_change"] = 0
 
 
 @kernel

@@ -56,7 +56,8 @@ STEP: Final = np.dtype(
         ("trip_pnl_e8", "<i8"),
         ("order_units", "i1"),  # 1: the first closing fill of its order
         ("order_wins", "i1"),  # change of "this order is in profit so far": -1, 0 or 1
-        ("padding", "u1", (6,)),
+        ("open_change", "i1"),  # of how many orders entered on ``day`` are open: -1, 0 or 1
+        ("padding", "u1", (5,)),
     ]
 )
 LANE_SHIFT: Final = 48

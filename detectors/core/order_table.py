@@ -82,6 +82,13 @@ def left_of(order: Any) -> Any:
     return max(np.int64(0), order["quantity_e8"] - order["filled_e8"])
 
 
+@inlined
+def count_open(order: Any, day: Int) -> Any:
+    """Return 1 for an order that was entered on the trading day and is not over, else 0."""
+    is_open = order["state"] & (ORDER_UNSEEN | ORDER_DONE) == 0
+    return np.int8(is_open and order["day"] == day)
+
+
 @kernel
 def note_end(order: Any, time_ns: Int) -> None:
     """Mark an order of which nothing is left, and unmark one that has something again."""

@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 from detectors.core import contract as c
 from detectors.core.account_kernels import DONE, MEET, take_rows
 from detectors.core.account_state import (
+    EVENTS,
     TOTAL_NAMES,
     AccountState,
     StageArrays,
     StageSettings,
 )
 from detectors.core.contract import HEADROOM, Detector
+from detectors.core.features import Features, HandOut
 from detectors.core.findings import Narrator
 from detectors.core.memory import Scratch, SubjectState
 from detectors.core.order_table import sweep_orders
@@ -74,6 +76,7 @@ class StageConfig:
     duplicate_window_ns: int = 60_000_000_000
     duplicates_max: int = 4_000_000
     order_age_ns: int = 7 * 86_400_000_000_000
+    features_every_ns: int | None = None  # None: no live features are kept
 
     @property
     def lateness_most_ns(self) -> int:
@@ -101,6 +104,7 @@ class StageOutput:
     findings: list[Finding] = field(default_factory=list)
     headroom: list[Headroom] = field(default_factory=list)
     office: list[OfficeEvent] = field(default_factory=list)
+    features: HandOut | None = None
 
     def extend(self, later: "StageOutput") -> None:
         """Append what later rows brought about."""
@@ -153,6 +157,8 @@ class AccountStage:
         )
         self._scratch = scratch or Scratch()
         self._room = 0  # steps that the rules can take before any must grow
+        every_ns = config.features_every_ns
+        self.features = None if every_ns is None else Features(every_ns, config.tenant)
 
     def _table(self, detector: Detector) -> Any:
         return self.state.accounts if detector.subject == "account" else self.state.contracts
@@ -194,6 +200,8 @@ class AccountStage:
         self._reserve(len(columns), carry)
         steps = self._scratch.steps[: len(columns)]
         office = self._take_rows(columns, carry, steps)
+        if self.features is not None:
+            self.features.take(columns, steps, len(self.state.accounts.rows))
         findings_before = len(output.findings)
         causes = self._detect(columns, steps, output)
         for index in office:
@@ -368,6 +376,7 @@ class AccountStage:
             "subjects": [subject.dump() for subject in self.subjects],
             "instrument_names": list(self.instrument_names),
             "account_names": dict(self.account_names),
+            "features": None if self.features is None else self.features.dump(),
         }
 
     def restore(self, dumped: Mapping[str, Any]) -> None:
@@ -385,6 +394,17 @@ class AccountStage:
             self.state.instruments.rows[row]["calendar"] = self.config.calendars.index(venue)
         self.account_names = dict(dumped["account_names"])
         self._room = 0
+        self._restore_features(dumped.get("features"))
+
+    def _restore_features(self, dumped: dict[str, Any] | None) -> None:
+        """Take features up, or begin to count here where the snapshot was made without them."""
+        every_ns, tenant = self.config.features_every_ns, self.config.tenant
+        if every_ns is None:
+            self.features = None
+        elif dumped is None:
+            self.features = Features(every_ns, tenant, since=int(self.state.totals[EVENTS]))
+        else:
+            self.features = Features.load(every_ns, tenant, dumped)
 
 
 def _matches(instrument: str | None, patterns: Sequence[str]) -> bool:
