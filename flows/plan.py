@@ -29,10 +29,11 @@ from flows.kafka_source import KafkaOptions, KafkaSource
 from flows.live_outputs import open_live
 from flows.live_step import resume_live
 from flows.manifest import InputSource, file_source, read_manifest, url_source
+from flows.merged_source import MergedSource
 from flows.notices import NoticePolicy
 from flows.observe.observer import Observer
 from flows.policy import Policy, PolicyState
-from flows.sources import AdaptedSource, BytesSource, FileSource, MergedSource, ScanOptions, Source
+from flows.sources import AdaptedSource, BytesSource, FileSource, ScanOptions, Source
 from flows.steps import AccountStep
 from flows.store.writer import Store
 from flows.topics import open_topics

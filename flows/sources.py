@@ -5,7 +5,7 @@ file has several, which different processes read; everything else is read in ord
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
@@ -17,21 +17,15 @@ from flows import adapters
 from flows.edges.files import FileBlocks, RawBlock
 from flows.heartbeats import BeatItem, Heartbeats, Idle
 from flows.lanes import (
-    NEVER_NS,
-    BlockTimes,
     LaneBlock,
-    LaneTime,
     ShardBlock,
     deal,
     stamp,
 )
-from flows.merge import MergedBatch, merge_rows
 from schemas.columns import EventColumns, HashKey, Rejected
 from schemas.scan import Scanner
 
 BlockType = TypeVar("BlockType")
-# The end of merged input: refused lines behind the last good row still need a block to travel in.
-_NO_ROWS: Final = MergedBatch(EventColumns.empty(), np.zeros(0, np.int16))
 _NO_LINES: Final = adapters.AdaptedBlock(np.zeros(0, np.uint8), np.zeros(0, np.int64))
 _PER_LINE_MAX: Final = 2**24  # adapted events of one original line
 PLAIN_PARTS: Final = 8  # any number of processes that divides it shares a plain file evenly
@@ -276,7 +270,7 @@ class AdaptedSource:
         """See ``Source``."""
         assert part == 0
         scanner = self.scanner()
-        for number, (block, is_last) in enumerate(_with_last(chain(self.blocks(), [_NO_LINES]))):
+        for number, (block, is_last) in enumerate(with_last(chain(self.blocks(), [_NO_LINES]))):
             if number >= first:
                 yield AdaptedItem(number, block, scanner, is_last=is_last)
 
@@ -319,7 +313,7 @@ class BytesSource:
         beats = self._beats.recorded()
         wanted = first - sum(number < first for number in beats)
         number = offset = 0
-        for made, is_last in _with_last(chain(self._blocks(wanted), [b""])):
+        for made, is_last in with_last(chain(self._blocks(wanted), [b""])):
             while number in beats:
                 if number >= first:
                     yield BeatItem(number, beats[number])
@@ -337,146 +331,6 @@ class BytesSource:
             number += 1
 
 
-class MergedItem:
-    """A block of several lanes' rows, merged by event time and already scanned."""
-
-    def __init__(self, block: LaneBlock) -> None:
-        self.number = block.number
-        self.size = len(block.columns.raw)
-        self._block = block
-
-    def scan(self) -> LaneBlock:
-        """See ``LaneItem``."""
-        return self._block
-
-
-class MergedSource:
-    """Several bounded files as one stream, by event time."""
-
-    def __init__(self, sources: Sequence[FileSource | AdaptedSource], options: ScanOptions) -> None:
-        self._sources = sources
-        self._options = options
-        names = [source.lane_names[0] for source in sources]
-        self.lane_names: tuple[str, ...] = tuple(
-            name if names.count(name) == 1 else f"{name}#{index}"
-            for index, name in enumerate(names)
-        )
-        self.parts = 1
-        self.total_bytes: int | None = None
-        self.notes: tuple[str, ...] = tuple(note for source in sources for note in source.notes)
-
-    def items(self, part: int, first: int) -> Iterator[LaneItem]:
-        """See ``Source``."""
-        assert part == 0
-        lanes = [_MergedLane(source) for source in self._sources]
-        times = _MergedTimes(lanes)
-        batches = chain(
-            merge_rows([lane.columns() for lane in lanes], self._options.batch_rows), [_NO_ROWS]
-        )
-        for number, (batch, is_last) in enumerate(_with_last(batches)):
-            batch.columns.rows["lane"] = batch.lane_of_row
-            block = LaneBlock(
-                number=number,
-                columns=batch.columns,
-                rejected=[(k, r) for k, lane in enumerate(lanes) for r in lane.take_refused()],
-                times=BlockTimes(
-                    high_ns=times.pass_batch(batch),
-                    ahead=sum(lane.take_ahead() for lane in lanes),
-                ),
-                is_absolute=True,
-                is_last=is_last,
-                skipped_fields=_taken_sum(lanes),
-            )
-            if number >= first:
-                yield MergedItem(block)
-
-
-class _MergedLane:
-    """One lane of several: its rows with its own time and lines in them, and what was refused."""
-
-    def __init__(self, source: FileSource | AdaptedSource) -> None:
-        self._source = source
-        self._refused: list[Rejected] = []
-        self._skipped: Counter[str] = Counter()
-        self._ahead = 0
-        self.row_count = 0
-        self.is_read = False
-
-    def columns(self) -> Iterator[EventColumns]:
-        """Yield the lane's rows."""
-        time = LaneTime()
-        for item in in_order(self._source):
-            block = item.scan()
-            carry = time.carry(block.times)
-            rows = block.columns.rows
-            rows["high_before_ns"] = np.maximum(rows["high_before_ns"], carry[0])
-            rows["line_number"] += carry[2]
-            lines = int(carry[2])
-            self._refused += [
-                replace(r, line_number=r.line_number + lines) for _, r in block.rejected
-            ]
-            self._skipped.update(block.skipped_fields)
-            self.row_count += len(rows)
-            before = time.ahead
-            time.advance(block.times)
-            self._ahead += time.ahead - before
-            yield block.columns
-        self.is_read = True
-
-    def take_refused(self) -> list[Rejected]:
-        """Return what was refused since the last call."""
-        refused, self._refused = self._refused, []
-        return refused
-
-    def take_ahead(self) -> int:
-        """Return how many rows stood ahead of their neighbours since the last call."""
-        ahead, self._ahead = self._ahead, 0
-        return ahead
-
-    def take_skipped(self) -> Counter[str]:
-        """Return which fields were left out since the last call."""
-        skipped, self._skipped = self._skipped, Counter()
-        return skipped
-
-
-class _MergedTimes:
-    """How far several lanes have come together."""
-
-    def __init__(self, lanes: Sequence[_MergedLane]) -> None:
-        self._lanes = lanes
-        self._high_ns = np.full(len(lanes), NEVER_NS, np.int64)
-        self._row_counts = np.zeros(len(lanes), np.int64)
-        self._clock_ns = NEVER_NS
-
-    def pass_batch(self, batch: MergedBatch) -> int:
-        """Set the rows' merged clock; return the time that every lane with rows to come reached.
-
-        The clock is that of the lane furthest ahead and serves the duplicate windows. What is over
-        is told by the lane furthest behind: its rows may still come, and are not late.
-        """
-        rows, lane_of_row = batch.columns.rows, batch.lane_of_row
-        rows["clock_ns"] = np.maximum.accumulate(np.maximum(rows["high_before_ns"], self._clock_ns))
-        if len(rows):
-            self._clock_ns = int(rows["clock_ns"][-1])
-        np.maximum.at(self._high_ns, lane_of_row, rows["high_before_ns"])
-        self._row_counts += np.bincount(lane_of_row, minlength=len(self._lanes))
-        waited_for = [
-            int(high_ns)
-            for lane, high_ns, count in zip(
-                self._lanes, self._high_ns, self._row_counts, strict=True
-            )
-            if not lane.is_read or lane.row_count > count
-        ]
-        return min(waited_for, default=self._clock_ns)
-
-
-def _taken_sum(lanes: Sequence[_MergedLane]) -> dict[str, int]:
-    total: Counter[str] = Counter()
-    for lane in lanes:
-        total.update(lane.take_skipped())
-    return dict(total)
-
-
 def in_order(source: Source) -> Iterator[LaneItem]:
     """Yield all blocks of a source in order, whatever its parts."""
     if isinstance(source, FileSource):
@@ -491,7 +345,7 @@ def in_order(source: Source) -> Iterator[LaneItem]:
             yield item
 
 
-def _with_last(blocks: Iterable[BlockType]) -> Iterator[tuple[BlockType, bool]]:
+def with_last(blocks: Iterable[BlockType]) -> Iterator[tuple[BlockType, bool]]:
     """Yield each block and whether it is the last."""
     ahead = iter(blocks)
     try:

@@ -13,11 +13,11 @@ from plan_parts import START_NS, dealt, lines, spell, story
 from flows import adapters
 from flows.edges.files import FileProblem
 from flows.lanes import NEVER_NS, LaneBlock, ShardBlock, deal
+from flows.merged_source import MergedSource
 from flows.sources import (
     AdaptedSource,
     BytesSource,
     FileSource,
-    MergedSource,
     ScanOptions,
     Source,
     in_order,
