@@ -194,22 +194,25 @@ class KafkaLanesReader:
         self._is_open = True
         with closing(ControlLog(self._control_path)) as control:
             records = list(control.read())
-            self._lane_count = self._count_lanes(control)
-            self._add(self._reader.lanes(), control, records, self._url.start)
+            first = self._first_lanes(control)
+            is_bounded = self._url.until == "end"
+            self._lane_count = len(first) if is_bounded else self._reader.count_lanes()
+            self._add(self._reader.lanes(), control, records, first)
 
-    def _count_lanes(self, control: ControlLog) -> int:
-        """Return how many lanes there are; of bounded input, as the first start found them."""
-        if self._url.until != "end":
-            return self._reader.count_lanes()
-        for record in control.read():
-            if record.key == _LANES_KEY:
-                return int(record.body["count"])
-        count = self._reader.count_lanes()
-        control.append("lane.started", 0, {"count": count}, _LANES_KEY)
-        return count
+    def _first_lanes(self, control: ControlLog) -> frozenset[int]:
+        """Return the lanes that the first start of the run found, in whichever process."""
+        held = [r.body["lanes"] for r in control.read() if r.key == _LANES_KEY]
+        if not held:
+            held = [self._reader.every_lane()]
+            control.append("lane.started", 0, {"lanes": held[0]}, _LANES_KEY)
+        return frozenset(held[0])
 
     def _add(
-        self, numbers: list[int], control: ControlLog, records: list[ControlRecord], start: str
+        self,
+        numbers: list[int],
+        control: ControlLog,
+        records: list[ControlRecord],
+        first: frozenset[int],
     ) -> None:
         """Begin to read lanes: where they were, or where they are begun for the first time."""
         beats: dict[str, list[tuple[int, int]]] = {}
@@ -222,6 +225,8 @@ class KafkaLanesReader:
                 started[record.lane] = record.body
         for number in numbers:
             name = self._names[number]
+            # A lane younger than the run is read whole, wherever the others were begun.
+            start = self._url.start if number in first else "earliest"
             body = started.get(name) or self._start(control, number, start)
             state = self._resumed.get(number) or LaneState(int(body["offset"]))
             wanted = deque(sorted(b for b in beats.get(name, []) if _is_ahead(b, state)))
@@ -259,7 +264,7 @@ class KafkaLanesReader:
         if self._url.until != "end" and (found := self._reader.new_lanes()):
             self._lane_count = self._reader.count_lanes()
             with closing(ControlLog(self._control_path)) as control:
-                self._add(found, control, [], "earliest")  # younger than we: read it whole
+                self._add(found, control, [], frozenset())
 
     def _pieces(self, lane: _Lane, messages: LaneMessages) -> Iterator[LaneMessages]:
         """Yield the messages before the lane's end, cut where a heartbeat once stood."""

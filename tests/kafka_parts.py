@@ -43,6 +43,9 @@ class ListReader:
     def lanes(self) -> list[int]:
         return sorted(self.lists)
 
+    def every_lane(self) -> list[int]:
+        return sorted(self.lists)
+
     def count_lanes(self) -> int:
         return len(self.lists)
 

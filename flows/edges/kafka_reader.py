@@ -115,9 +115,17 @@ class KafkaReader:
             found += [self._names.number(topic, p) for p in sorted(listed) if self._is_ours(p)]
         return found
 
+    def every_lane(self) -> list[int]:
+        """Return the lanes of all partitions, whoever reads them."""
+        return [
+            self._names.number(topic, partition)
+            for topic in self._url.topics
+            for partition in sorted(self._metadata(topic))
+        ]
+
     def count_lanes(self) -> int:
         """Return how many partitions the topics have, whoever reads them."""
-        return sum(len(self._metadata(topic)) for topic in self._url.topics)
+        return len(self.every_lane())
 
     def _metadata(self, topic: str) -> list[int]:
         try:

@@ -95,6 +95,15 @@ def test_a_partition_that_appears_is_read_from_its_beginning(control: Path) -> N
     assert {b.lane_count for b in blocks} == {2}
 
 
+def test_a_partition_made_while_nobody_ran_is_read_from_its_beginning(control: Path) -> None:
+    url = "kafka://127.0.0.1:9/orders?start=latest"
+    lists = {0: numbered([opened(0, 0)])}
+    taken(lanes_reader(ListReader(lists, []), control, url))
+    lists[1] = numbered([opened(1, 1), opened(2, 2)])
+    blocks = taken(lanes_reader(ListReader(lists, []), control, url))
+    assert [(b.lane, len(b.columns)) for b in blocks if len(b.columns)] == [(1, 2)]
+
+
 def test_an_idle_lane_is_brought_along_by_heartbeats_that_are_written_first(control: Path) -> None:
     app = lane_of(1, 0)
     lists: dict[int, list[tuple[int, bytes]]] = {
