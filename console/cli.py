@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "alerts": Place("console.alerts", "List, show and export alerts."),
     "notices": Place("console.notices", "List verification notices and note their answers."),
     "deadletters": Place("console.deadletters", "List, show and export refused lines."),
+    "peers": Place("console.peers", "Show what accounts of a tier usually do in a day."),
     "audit": Place("console.audit", "Verify the ledger."),
     "bench": Place("console.bench", "Measure this machine."),
     "doctor": Place("console.doctor", "Check this machine and the data folder."),

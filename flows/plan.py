@@ -262,6 +262,7 @@ class Plan:
             features_every_ns=(
                 int(config.value("features.every_ns")) if config.value("outputs.features") else None
             ),
+            keeps_peers=bool(config.value("peers.count")),
         )
         detectors = self.detectors()  # they hold parameters only: what is remembered is the stage's
         scratch = Scratch()  # shards of one process take turns

@@ -5,10 +5,11 @@ from dataclasses import astuple, dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
-from msgspec import Struct, structs
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from detectors.core.features import HandOut
+from detectors.core.peers import PeerCounts
 from detectors.core.stage import AccountStage, OfficeEvent, StageOutput
 from flows.arrivals import Arrival
 from flows.calendars import TradingDays
@@ -52,6 +53,7 @@ class ShardMessage(Struct, kw_only=True):
     is_last: bool = False
     arrivals: list[Arrival] = []
     features: HandOut | None = None
+    peers: list[PeerCounts] = []
     read_ns: int = 0  # when the block was read, by the steady clock; nothing is decided by it
 
 
@@ -114,7 +116,7 @@ class AccountStep:
         rows = block.columns.rows
         for start in range(0, len(rows), self.batch_rows):
             part = EventColumns(rows[start : start + self.batch_rows], block.columns.raw)
-            extend(output, self.stage.take(part, carry))
+            output.extend(self.stage.take(part, carry))
 
     def _message(
         self, output: StageOutput, lost: list[LostLine], watermark_ns: int
@@ -131,13 +133,14 @@ class AccountStep:
             totals=self.totals(),
             notes=self._news(),
             features=output.features,
+            peers=output.peers,
         )
 
     def _close(self, watermark_ns: int, output: StageOutput) -> None:
         """Judge ended days; looking once a minute of lane time costs little and changes nothing."""
         if watermark_ns >= self.closed_until_ns + _CLOSE_EVERY_NS:
             self.closed_until_ns = watermark_ns
-            extend(output, self.stage.close(watermark_ns))
+            output.extend(self.stage.close(watermark_ns))
         if self.stage.features is not None:
             is_last = watermark_ns == END_OF_TIME_NS
             output.features = self.stage.features.hand_out(watermark_ns, is_last=is_last)
@@ -215,13 +218,3 @@ class AccountStep:
 
 def _neutral() -> NDArray[np.int64]:
     return np.array([NEVER_NS, NEVER_NS, 0], np.int64)
-
-
-def extend(output: StageOutput, more: StageOutput) -> None:
-    """Append what later rows brought about."""
-    held = len(output.findings)
-    output.office += [
-        structs.replace(o, findings_before=held + o.findings_before) for o in more.office
-    ]
-    output.findings += more.findings
-    output.headroom += more.headroom

@@ -19,6 +19,7 @@ from flows.arrivals import Arrival, ArrivalLog
 from flows.control import ControlLog
 from flows.lanes import NEVER_NS
 from flows.live_outputs import LiveOutputs
+from flows.market import MarketState, MarketStep, PeerGroup, write_down
 from flows.notices import CONTROL_KINDS
 from flows.observe.observer import AlertMade, Observer
 from flows.policy import Policy
@@ -108,7 +109,11 @@ class WriterStep:
     unwritten: list[tuple[int, Arrival]] = field(default_factory=list)
     ordinals: dict[int, int] = field(default_factory=dict)
     forgettable: list[tuple[int, int]] = field(default_factory=list)
+    market: MarketStep = field(init=False)
     observer: Observer = field(default_factory=Observer)
+
+    def __post_init__(self) -> None:
+        self.market = MarketStep(MarketState(), self.shards)
 
     def take(self, messages: Sequence[ShardMessage]) -> None:
         """Make a batch of messages durable, whole, before returning."""
@@ -117,6 +122,7 @@ class WriterStep:
         acts: list[Act] = []
         alerts: list[AlertMade] = []
         batch = StoreBatch()
+        groups: list[PeerGroup] = []
         for message in messages:
             self._keep_order(message)
             made = self.policy.take(message)
@@ -125,6 +131,9 @@ class WriterStep:
             batch.headroom += self.policy.headroom(message)
             batch.dead_letters += [self._dead_letter(line) for line in message.lost]
             self._count(message)
+            groups += self.market.take(message)
+        if groups:
+            self._fix(groups)
         self.unsummarised += len(messages)
         self._commit(acts, batch, alerts)
         self.outputs.live.send(messages, batch.alerts)
@@ -175,9 +184,8 @@ class WriterStep:
     def _commit(
         self, acts: Sequence[Act], batch: StoreBatch, alerts: Sequence[AlertMade] = ()
     ) -> None:
-        if acts and self.unwritten and self.outputs.arrivals is not None:
-            self.outputs.arrivals.append(self.unwritten)
-            self.unwritten = []
+        if acts:
+            self._write_arrivals()
         receipts = self._append(acts)
         self.observer.alerts_committed(alerts)
         for act, receipt in zip(acts, receipts, strict=True):
@@ -190,6 +198,18 @@ class WriterStep:
         notices = [act.outbox for act in acts if act.outbox is not None]
         self._hand_out(notices)
         self.outputs.topics.publish(batch, [_for_sender(notice) for notice in notices])
+
+    def _write_arrivals(self) -> None:
+        """Write down the order of what came, before anything rests on it."""
+        if self.unwritten and self.outputs.arrivals is not None:
+            self.outputs.arrivals.append(self.unwritten)
+            self.unwritten = []
+
+    def _fix(self, groups: Sequence[PeerGroup]) -> None:
+        """Write down what all shards counted together."""
+        self._write_arrivals()
+        for group in groups:
+            write_down(self.outputs.control, group)
 
     def _append(self, acts: Sequence[Act]) -> list[Receipt]:
         if not acts:
@@ -345,6 +365,7 @@ class WriterStep:
                     "sums": self.sums,
                 }
             ),
+            "market": msgspec_json.encode(self.market.snapshot()),
             "ledger": (size, head),
         }
 
@@ -365,6 +386,8 @@ class WriterStep:
         self.watermark_ns = dict(own["watermark_ns"])
         self.notes = set(own["notes"])
         self.sums = own["sums"]
+        market = msgspec_json.decode(state["market"], type=MarketState)
+        self.market = MarketStep(market, self.shards)
         self.outputs.ledger.check_snapshot(*state["ledger"])
 
 

@@ -27,6 +27,7 @@ from detectors.core.features import Features, HandOut
 from detectors.core.findings import Narrator
 from detectors.core.memory import Scratch, SubjectState
 from detectors.core.order_table import sweep_orders
+from detectors.core.peers import PeerCounts, Peers
 from detectors.core.tables import insert
 from schemas.alerts import Finding, Headroom
 from schemas.columns import EventColumns, HashKey
@@ -77,6 +78,7 @@ class StageConfig:
     duplicates_max: int = 4_000_000
     order_age_ns: int = 7 * 86_400_000_000_000
     features_every_ns: int | None = None  # None: no live features are kept
+    keeps_peers: bool = True
 
     @property
     def lateness_most_ns(self) -> int:
@@ -105,6 +107,7 @@ class StageOutput:
     headroom: list[Headroom] = field(default_factory=list)
     office: list[OfficeEvent] = field(default_factory=list)
     features: HandOut | None = None
+    peers: list[PeerCounts] = field(default_factory=list)
 
     def extend(self, later: "StageOutput") -> None:
         """Append what later rows brought about."""
@@ -114,6 +117,7 @@ class StageOutput:
         ]
         self.findings += later.findings
         self.headroom += later.headroom
+        self.peers += later.peers
 
 
 class AccountStage:
@@ -159,6 +163,7 @@ class AccountStage:
         self._room = 0  # steps that the rules can take before any must grow
         every_ns = config.features_every_ns
         self.features = None if every_ns is None else Features(every_ns, config.tenant)
+        self.peers = Peers() if config.keeps_peers else None
 
     def _table(self, detector: Detector) -> Any:
         return self.state.accounts if detector.subject == "account" else self.state.contracts
@@ -202,6 +207,8 @@ class AccountStage:
         office = self._take_rows(columns, carry, steps)
         if self.features is not None:
             self.features.take(columns, steps, len(self.state.accounts.rows))
+        if self.peers is not None:
+            self.peers.take(columns, steps, len(self.state.accounts.rows))
         findings_before = len(output.findings)
         causes = self._detect(columns, steps, output)
         for index in office:
@@ -334,6 +341,8 @@ class AccountStage:
         for detector, subject in zip(self.detectors, self.subjects, strict=True):
             if subject.due_ns <= watermark_ns:
                 self._close_one(detector, subject, watermark_ns, output)
+        if self.peers is not None:
+            output.peers = self.peers.close(watermark_ns)
         return output
 
     def _close_one(
@@ -377,6 +386,7 @@ class AccountStage:
             "instrument_names": list(self.instrument_names),
             "account_names": dict(self.account_names),
             "features": None if self.features is None else self.features.dump(),
+            "peers": None if self.peers is None else self.peers.dump(),
         }
 
     def restore(self, dumped: Mapping[str, Any]) -> None:
@@ -395,6 +405,9 @@ class AccountStage:
         self.account_names = dict(dumped["account_names"])
         self._room = 0
         self._restore_features(dumped.get("features"))
+        peers = dumped.get("peers")
+        if self.peers is not None and peers is not None:
+            self.peers = Peers.load(peers)
 
     def _restore_features(self, dumped: dict[str, Any] | None) -> None:
         """Take features up, or begin to count here where the snapshot was made without them."""

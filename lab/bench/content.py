@@ -11,9 +11,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
-from msgspec import Struct
+from msgspec import Struct, to_builtins
 
+from flows.control import ControlLog
 from flows.datafolder import Paths
+from flows.market import read_groups
 from flows.plan import LOG_NAME
 from ledger.reader import read_entries
 from ledger.verify import AuditError, verify_data
@@ -38,7 +40,7 @@ class Content(Struct, kw_only=True):
     Attributes
     ----------
     parts
-        Part (a table, ``entries``, ``outbox``, ``summary``) -> key -> content.
+        Part (a table, ``entries``, ``outbox``, ``peers``, ``summary``) -> key -> content.
     faults
         What is wrong with the folder by itself: sentences.
     """
@@ -68,11 +70,21 @@ def read_content(data: Path) -> Content:
     parts["outbox"] = {
         path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.json")
     }
+    parts["peers"] = _peers(paths.control)
     try:
         verify_data(data)
     except AuditError as error:
         faults.append(str(error))
     return Content(parts=parts, faults=faults)
+
+
+def _peers(path: Path) -> dict[str, Any]:
+    with ControlLog(path) as control:
+        groups = read_groups(control)
+    return {
+        f"{one.trading_day} {one.day_end_ns} {one.tier} {one.is_simulated}": to_builtins(one)
+        for one in groups
+    }
 
 
 def _summary(store: sqlite3.Connection) -> dict[str, Any]:

@@ -117,6 +117,15 @@ def test_an_answer_to_a_notice_counts_once(place: Path, call: Call) -> None:
     assert first == second
 
 
+def test_what_peers_do_in_a_day_is_listed(place: Path, call: Call) -> None:
+    said = call("peers", "list", "--data", place / "data", "--json").out.splitlines()
+    groups = [json.loads(line) for line in said]
+    assert groups
+    assert all(group["features"]["orders"]["accounts"] > 0 for group in groups)
+    assert "none on file" in call("peers", "list", "--data", place / "data").out
+    assert call("peers", "list", "--data", place / "nowhere").code == 4
+
+
 def test_a_sound_ledger_exits_0_and_a_damaged_one_5(
     place: Path, call: Call, tmp_path: Path
 ) -> None:

@@ -92,6 +92,7 @@ def test_the_day_has_enough_in_it_to_compare(expected: Content) -> None:
     assert summary["late"] > 5
     assert summary["duplicates"] > 2
     assert len(expected.parts["dead_letters"]) > 20
+    assert len(expected.parts["peers"]) > 5
 
 
 @pytest.mark.parametrize("rows", [1, 7, 8_000, 64_000])
