@@ -1,14 +1,18 @@
 """More than can be taken: sources wait, memory is bounded, nothing is lost, nobody becomes late."""
 
 import json
+import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from threading import Event
 from typing import Any
+from urllib.error import URLError
 
 import pytest
 from bytewax.inputs import StatefulSourcePartition
 from plan_parts import make_plan
+from scraping import free_ports, scrape
 from servers.mock_kafka import MockKafka
 
 from flows import kafka_source
@@ -18,10 +22,11 @@ from flows.live_flow import EPOCH_WINDOWS as LIVE_WINDOWS
 from flows.monitor import EPOCH_WINDOWS
 from flows.observe.observer import Observer, Part
 from flows.replay import RunOptions, run
-from lab.bench import inputs, topics
+from lab.bench import inputs, processes, topics
 from lab.bench.content import Content, compare, read_content
 from lab.bench.crash import SETTINGS
 from lab.bench.engine import run_watched
+from lab.bench.load import BURST_ORDERS, Load
 from schemas.events import SECOND_NS
 from schemas.hashing import murmur2_bytes
 
@@ -39,6 +44,7 @@ FLAGS = (
 NEVER = Event()
 LAGGING, IDLE = 2, 3  # lanes
 AT_ONCE = 10  # messages
+RSS_MAX = 400 * KIB * KIB  # of one process: libraries and kernels need 250
 
 
 class SlowDisk(CrashPoints):
@@ -133,6 +139,61 @@ def test_a_slow_disk_holds_the_file_back_and_changes_nothing(
     assert bound / 8 < scales.most <= bound < scales.total / 3
     difference = compare(unhurried, read_content(tmp_path / "data"))
     assert difference.is_none, difference
+
+
+@pytest.mark.slow
+def test_an_output_that_takes_nothing_holds_two_processes_back(
+    mock_kafka: MockKafka, tmp_path: Path
+) -> None:
+    """The writer waits in one process; the other has to be held back all the same."""
+    load, orders = Load(accounts=5_000, rate=20_000, burst_share=2), 50_000
+    path, data = tmp_path / "load.ndjson", tmp_path / "data"
+    path.write_bytes(load.lines(0, orders))
+    mock_kafka.create_topic("alerts")
+    mock_kafka.set_down()
+    port = free_ports(2)
+    settings = (
+        f"outputs.alerts=kafka://{mock_kafka.bootstrap}/alerts",
+        f"metrics.listen=127.0.0.1:{port}",
+        f"intake.unacknowledged_bytes_max={512 * KIB}",
+        f"intake.block_bytes={128 * KIB}",
+    )
+    process = processes.start(processes.replay_command([path], data, 2, settings))
+    try:
+        read = [when_it_stands(process, port + k) for k in range(2)]
+        mock_kafka.set_up()
+        peaks = [peak_bytes(pid) for pid in (process.pid, *processes.children_of(process.pid))]
+        found = processes.finish(process)
+    finally:
+        process.kill()
+    # Each process has half of the parts, and each part counts its share of a block.
+    assert all(0 < each <= EPOCH_WINDOWS * 512 * KIB / 2 for each in read)
+    assert sum(read) < path.stat().st_size / 2
+    assert len(peaks) == 2
+    assert max(peaks) < RSS_MAX
+    assert (found["complete"], found["events"], found["late"]) == (True, 2 * orders, 0)
+    bursts = orders / load.burst_share / BURST_ORDERS
+    assert found["alerts"] == {"order_rate": pytest.approx(bursts, abs=1)}
+
+
+def when_it_stands(process: "subprocess.Popen[bytes]", port: int) -> float:
+    """Wait until a process reads no more, and return how many bytes it has read."""
+    seen: list[float] = []
+    for _ in range(600):
+        assert process.poll() is None, process.communicate()
+        NEVER.wait(0.1)
+        with suppress(URLError):
+            seen.append(scrape(port).get(("tapewatch_read_bytes_total", ()), 0))
+        if len(seen) > 15 and 0 < seen[-1] == seen[-15]:
+            return seen[-1]
+    raise AssertionError(seen)
+
+
+def peak_bytes(process_id: int) -> int:
+    """Return the most memory that a process has had so far."""
+    status = Path(f"/proc/{process_id}/status").read_text(encoding="utf-8")
+    (line,) = [line for line in status.splitlines() if line.startswith("VmHWM:")]
+    return int(line.split()[1]) * KIB
 
 
 def uneven(day: Path) -> list[list[bytes]]:
