@@ -26,6 +26,14 @@ class Asked:
         str,
         typer.Option("--kafka", metavar="HOST:PORT", help="A broker to read from; makes topics."),
     ] = ""
+    restart_broker: Annotated[
+        str,
+        typer.Option(
+            "--restart-broker",
+            metavar="COMMAND",
+            help="For crash on Kafka: kills that broker and brings it back.",
+        ),
+    ] = ""
     as_json: options.Json = False
 
 
@@ -48,7 +56,13 @@ def bench(asked: Asked) -> None:
     if asked.name not in known:
         raise UsageProblem(f"There is no bench {asked.name}; there is {', '.join(known)}.")
     try:
-        figures = suite.run(asked.name, quick=asked.quick, progress=screen.say, kafka=asked.kafka)
+        figures = suite.run(
+            asked.name,
+            quick=asked.quick,
+            progress=screen.say,
+            kafka=asked.kafka,
+            restart_broker=asked.restart_broker,
+        )
     except ValueError as error:
         raise UsageProblem(str(error)) from error
     if asked.as_json:

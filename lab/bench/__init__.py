@@ -21,7 +21,12 @@ def names() -> list[tuple[str, str]]:
 
 
 def run(
-    name: str, *, quick: bool = False, progress: Say | None = None, kafka: str = ""
+    name: str,
+    *,
+    quick: bool = False,
+    progress: Say | None = None,
+    kafka: str = "",
+    restart_broker: str = "",
 ) -> dict[str, Any]:
     """Run a bench.
 
@@ -33,6 +38,8 @@ def run(
         Told in sentences how far it is.
     kafka
         HOST:PORT of a broker to read from, for benches that can; they make topics there.
+    restart_broker
+        Command that kills that broker and brings it back, for bench crash.
 
     Returns
     -------
@@ -51,7 +58,11 @@ def run(
         raise ValueError(f"Bench {name} reads no Kafka; leave out --kafka.")
     if not kafka and name == "kafka":
         raise ValueError("Bench kafka needs a broker: give --kafka HOST:PORT.")
+    if restart_broker and not (kafka and name == "crash"):
+        raise ValueError("Only bench crash with --kafka restarts a broker.")
     more = {"kafka": kafka} if kafka else {}
+    if restart_broker:
+        more["restart_broker"] = restart_broker
     return dict(bench(quick=quick, say=progress or _silent, **more))
 
 
