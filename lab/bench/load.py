@@ -25,6 +25,7 @@ _STRIDE: Final = 2_654_435_761  # a large prime: accounts come in no visible ord
 _BLOCK_SECONDS: Final = 0.02
 _SIZE_BYTES: Final = 4
 _CLOCK_BYTES: Final = 8
+_JOINED_MAX: Final = 8 * 2**20  # of a reader that is behind: as much as a file's block
 _SIDES: Final = ("buy", "sell")
 _NEVER: Final = threading.Event()
 
@@ -110,20 +111,32 @@ class Feed:
     def __init__(self, asked: Paced) -> None:
         words = [sys.executable, "-m", __name__, msgspec_json.encode(asked).decode()]
         self._process = subprocess.Popen(  # noqa: S603 - our own command
-            words, stdout=subprocess.PIPE, env=environment()
+            words, stdout=subprocess.PIPE, env=environment(), bufsize=0
         )
         assert self._process.stdout is not None
         self._pipe = self._process.stdout
-        self.began_ns = int.from_bytes(self._pipe.read(_CLOCK_BYTES))
+        self.began_ns = int.from_bytes(self._read(_CLOCK_BYTES))
 
     def has_come(self) -> bool:
         """Say whether a block, or the end, can be read without waiting long."""
         return bool(select.select([self._pipe], [], [], 0)[0])
 
     def blocks(self, _url: str, _first: int) -> Iterator[bytes]:
-        """Yield blocks as they come; see ``flows.plan.BlockFactory``."""
-        while head := self._pipe.read(_SIZE_BYTES):
-            yield self._pipe.read(int.from_bytes(head))
+        """Yield what has come, as one block; see ``flows.plan.BlockFactory``."""
+        while head := self._read(_SIZE_BYTES):
+            held = [self._read(int.from_bytes(head))]
+            size = len(held[0])
+            while size < _JOINED_MAX and self.has_come() and (head := self._read(_SIZE_BYTES)):
+                held.append(self._read(int.from_bytes(head)))
+                size += len(held[-1])
+            yield b"".join(held)
+
+    def _read(self, size: int) -> bytes:
+        """Read so many bytes; none at the end. Nothing is read ahead, which select would miss."""
+        held = bytearray()
+        while len(held) < size and (piece := self._pipe.read(size - len(held))):
+            held += piece
+        return bytes(held)
 
     def close(self) -> None:
         """End the process."""
