@@ -75,8 +75,8 @@ def measure(size: Size, say: Callable[[str], None]) -> dict[str, Any]:
     return machine.report(figures=figures, charts=[chart])
 
 
-def quantile(ordered: Sequence[float], percent: int) -> float:
-    """Return a quantile of values in order, rounded; NaN of none.
+def quantile(ordered: Sequence[float], percent: int) -> float | None:
+    """Return a quantile of values in order, rounded; None of none.
 
     Examples
     --------
@@ -84,7 +84,7 @@ def quantile(ordered: Sequence[float], percent: int) -> float:
     2.0
     """
     if not ordered:
-        return float("nan")
+        return None
     place = max(0, -(-len(ordered) * percent // _PERCENT) - 1)
     return round(ordered[place], 2)
 
