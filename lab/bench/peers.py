@@ -51,6 +51,7 @@ def measure(size: Size, say: Callable[[str], None]) -> dict[str, Any]:
     """
     load = Load(accounts=size.accounts, rate=100_000, burst_share=size.burst_share)
     rates: dict[str, list[float]] = {name: [] for name in (*PEERS, _WHOLE)}
+    per_cpu: dict[str, list[float]] = {name: [] for name in PEERS}
     found: dict[str, list[Any]] = {}
     with tempfile.TemporaryDirectory(prefix="tapewatch-peers-") as name:
         file = Path(name) / "load.ndjson"
@@ -61,11 +62,12 @@ def measure(size: Size, say: Callable[[str], None]) -> dict[str, Any]:
                 words = [sys.executable, "-m", "lab.bench.peer_part", peer, str(file)]
                 used = processes.measure(words).summary
                 rates[peer].append(2 * size.orders / used["seconds"])
+                per_cpu[peer].append(2 * size.orders / used["cpu_seconds"])
                 found[peer] = used["found"]
             rates[_WHOLE].append(_replay(file, Path(name) / "data"))
             say(f"Round {number + 1} of {size.rounds} done.")
     require_same(found)
-    return _report(size, rates, len(found[_OURS]))
+    return _report(size, rates, per_cpu, len(found[_OURS]))
 
 
 def require_same(found: dict[str, list[Any]]) -> None:
@@ -85,8 +87,11 @@ def _replay(file: Path, data: Path) -> float:
     return float(summary["events"] / summary["seconds"])
 
 
-def _report(size: Size, rates: dict[str, list[float]], found: int) -> dict[str, Any]:
+def _report(
+    size: Size, rates: dict[str, list[float]], per_cpu: dict[str, list[float]], found: int
+) -> dict[str, Any]:
     medians = {name: statistics.median(taken) for name, taken in rates.items()}
+    cpu_medians = {name: statistics.median(taken) for name, taken in per_cpu.items()}
     points: dict[str, list[Point]] = {
         name: [(float(k + 1), rate) for k, rate in enumerate(taken)]
         for name, taken in rates.items()
@@ -97,11 +102,20 @@ def _report(size: Size, rates: dict[str, list[float]], found: int) -> dict[str, 
             "accounts_at_most": size.accounts,
             "accounts_found_by_all": found,
             **{f"{name}_events_per_second": round(rate) for name, rate in medians.items()},
+            **{f"{name}_events_per_cpu_second": round(r) for name, r in cpu_medians.items()},
         },
         ratios={
-            f"{_OURS}_to_{name}": round(medians[_OURS] / rate, 2)
-            for name, rate in medians.items()
-            if name != _OURS
+            **_ratios(medians, ""),
+            # The same on a machine that others use meanwhile.
+            **_ratios(cpu_medians, "_by_cpu"),
         },
         charts=[Chart(title="The same job", x="round", y="events a second", series=points)],
     )
+
+
+def _ratios(rates: dict[str, float], kind: str) -> dict[str, float]:
+    return {
+        f"{_OURS}_to_{name}{kind}": round(rates[_OURS] / rate, 2)
+        for name, rate in rates.items()
+        if name != _OURS
+    }

@@ -81,6 +81,8 @@ def test_peers_find_the_same() -> None:
         "tapewatch_to_bytewax",
         "tapewatch_to_python",
         "tapewatch_to_tapewatch_replay",
+        "tapewatch_to_bytewax_by_cpu",
+        "tapewatch_to_python_by_cpu",
     }
 
 
