@@ -1,5 +1,6 @@
 """Exit codes, and which failure gives which."""
 
+import errno
 from collections.abc import Iterator
 from typing import Final
 
@@ -14,15 +15,20 @@ MEANINGS: Final = {
     FINDINGS: "done, and something was found; or an error of Tapewatch itself",
     USAGE: "the command line is wrong",
     CONFIG: "the configuration is wrong",
-    UNAVAILABLE: "a file or broker is missing, or a data folder is in use or holds something else",
+    UNAVAILABLE: (
+        "a file or broker is missing, a disk is full, or a data folder is in use or holds "
+        "something else"
+    ),
     INTEGRITY: "the ledger is not sound",
 }
 
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 # By name, so that telling an error apart imports none of the rooms below.
 _CODES: Final = {
     "console.exits.UsageProblem": USAGE,
     "flows.config.ConfigError": CONFIG,
     "flows.calendars.CalendarError": CONFIG,
+    "flows.disk.DiskProblem": UNAVAILABLE,
     "flows.edges._bytes.FileProblem": UNAVAILABLE,
     "flows.edges.kafka_url.KafkaProblem": UNAVAILABLE,
     "flows.manifest.DataFolderError": UNAVAILABLE,
@@ -52,6 +58,9 @@ def expected(error: BaseException) -> tuple[int, str] | None:
             code = _CODES.get(f"{kind.__module__}.{kind.__qualname__}")
             if code is not None:
                 return code, _sentence(each)
+        if isinstance(each, OSError) and each.errno in _FULL:
+            place = f" that holds {each.filename}" if each.filename else ""
+            return UNAVAILABLE, f"The disk{place} is full. Make room, and run the command again."
     return None
 
 

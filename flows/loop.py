@@ -9,7 +9,8 @@ from collections.abc import Callable
 from flows.kafka_source import KafkaSource
 from flows.lanes import deal
 from flows.plan import Plan
-from flows.sources import in_order
+from flows.sources import Source, in_order
+from flows.steps import AccountStep
 from flows.writer import Progress, WriterStep
 
 
@@ -23,6 +24,15 @@ def run_loop(
     steps = [plan.account_step(shard, make_stage, None) for shard in range(plan.shards)]
     writer = plan.writer_step(run_key, None)
     writer.on_progress = on_progress
+    try:
+        _run(plan, source, steps, writer)
+    except BaseException:
+        writer.abandon()
+        raise
+    return writer
+
+
+def _run(plan: Plan, source: Source, steps: list[AccountStep], writer: WriterStep) -> None:
     observer = plan.observer
     observer.source_opened(source)
     for item in observer.items(in_order(source)):
@@ -32,4 +42,3 @@ def run_loop(
             observer.applied(steps[part.shard], done)
             messages += done
         writer.take(messages)
-    return writer

@@ -10,26 +10,47 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from shutil import rmtree
 from typing import Final
 
 from bytewax.recovery import RecoveryConfig, init_db_dir
 
 PARTITIONS: Final = 2
 FIRST_EPOCH: Final = 1
+_FILES: Final = "part-*.sqlite3"
+_ASIDE: Final = "making"
 
 
 def open_recovery(folder: Path) -> RecoveryConfig:
     """Return the engine's recovery configuration, its store made and cleaned."""
     folder.mkdir(parents=True, exist_ok=True)
-    files = sorted(folder.glob("part-*.sqlite3"))
+    files = sorted(folder.glob(_FILES))
     if len(files) < PARTITIONS:
-        # A start that died while making the store: nothing was snapshotted yet.
-        for file in files:
-            file.unlink()
-        init_db_dir(folder, PARTITIONS)  # type: ignore[no-untyped-call]
+        _make(folder, files)
     else:
         purge(files)
     return RecoveryConfig(folder)  # type: ignore[no-untyped-call]
+
+
+def _make(folder: Path, rest: list[Path]) -> None:
+    """Make the store; ``rest`` is what a start left that died here: nothing was snapshotted yet.
+
+    It is made aside, for the engine's own making can die between a file and the tables in it.
+    """
+    for file in rest:
+        file.unlink()
+    aside = folder / _ASIDE
+    rmtree(aside, ignore_errors=True)
+    aside.mkdir()
+    init_db_dir(aside, PARTITIONS)  # type: ignore[no-untyped-call]
+    made = sorted(aside.glob(_FILES))
+    for file in made:
+        # On a full disk the engine leaves all of it in the write-ahead log, and says nothing.
+        with closing(sqlite3.connect(file)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    for file in made:
+        file.replace(folder / file.name)
+    aside.rmdir()
 
 
 def purge(files: list[Path]) -> int:

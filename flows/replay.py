@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from flows import clock
 from flows.datafolder import DataFolder, Run
+from flows.disk import naming_disk_problems
 from flows.loop import run_loop
 from flows.monitor import Hooks, build_flow
 from flows.observe.begin import open_observer
@@ -76,11 +77,14 @@ def run(
 
     Raises
     ------
-    ConfigError, DataFolderError, FileProblem, LedgerError, StoreError
+    ConfigError, DataFolderError, DiskProblem, FileProblem, LedgerError, StoreError
         With a sentence that says what to do.
     """
     began_ns = clock.monotonic_ns()
-    with open_observer(plan.config, 0, options.processes) as plan.observer:
+    with (
+        open_observer(plan.config, 0, options.processes) as plan.observer,
+        naming_disk_problems(plan.data),
+    ):
         outcome = _run(plan, options, on_progress, began_ns)
         plan.observer.run_ended(is_complete=outcome.is_complete)
     return outcome
@@ -101,13 +105,21 @@ def _run(
         else:
             stop = StopFlag(plan.observer.stopping)
             with stop.on_signals():
-                writer = _run_engine(
-                    plan,
-                    held,
-                    options,
-                    Hooks(stop.is_set, on_progress, processes=options.processes),
-                )
+                hooks = Hooks(stop.is_set, on_progress, processes=options.processes)
+                with _abandoning(hooks):
+                    writer = _run_engine(plan, held, options, hooks)
         return _end(plan, held, writer, began_ns)
+
+
+@contextmanager
+def _abandoning(hooks: Hooks) -> Iterator[None]:
+    """Let go of the writer's files when something fails inside."""
+    try:
+        yield
+    except BaseException:
+        if hooks.writer is not None:
+            hooks.writer.abandon()
+        raise
 
 
 class StopFlag:
@@ -195,7 +207,10 @@ def run_worker(handle: int, make_plan: Callable[[WorkerOrders], Plan]) -> None:
     # The engine says on standard output that it waits for its peer; programs read ours there.
     os.dup2(2, 1)
     plan = make_plan(orders)
-    with open_observer(plan.config, orders.process, len(orders.addresses)) as plan.observer:
+    with (
+        open_observer(plan.config, orders.process, len(orders.addresses)) as plan.observer,
+        naming_disk_problems(plan.data),
+    ):
         _work(plan, orders)
 
 

@@ -5,7 +5,9 @@ the same messages come again and change nothing.
 """
 
 import os
+import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -35,6 +37,7 @@ from flows.store.rows import (
 from flows.store.writer import Store
 from flows.topics import OutboxNotice, Topics
 from ledger.bundles import sync_folder
+from ledger.errors import LedgerError
 from ledger.writer import LedgerWriter, Receipt
 from schemas.events import SECOND_NS
 
@@ -338,6 +341,15 @@ class WriterStep:
         self.outputs.live.close()
         if self.outputs.arrivals is not None:
             self.outputs.arrivals.close()
+
+    def abandon(self) -> None:
+        """Let go of the files after a failure; what is not written comes again on resume."""
+        outputs = self.outputs
+        for output in (outputs.ledger, outputs.store, outputs.control, outputs.arrivals):
+            if output is not None:
+                # The failure that brought us here is the one to be told.
+                with suppress(OSError, RuntimeError, LedgerError, sqlite3.Error):
+                    output.close()
 
     def _forget_arrivals(self) -> None:
         """Let go of what the snapshot before last holds: no resume goes back behind the last."""

@@ -3,13 +3,18 @@
 from collections.abc import Callable
 from typing import Any, Final
 
-from lab.bench import crash, throughput
+from lab.bench import crash, latency, peers, restart, scale, soak, throughput
 from lab.bench import kafka as kafka_bench
 
 Say = Callable[[str], None]
 _BENCHES: Final = {
     "throughput": (throughput.run, "events a second: scanner, account stage, whole flow"),
     "kafka": (kafka_bench.run, "events a second from a broker, beside a loop that only scans"),
+    "latency": (latency.run, "from an event's due time to its alert in the ledger, at a pace"),
+    "scale": (scale.run, "throughput and memory as accounts become many"),
+    "restart": (restart.run, "how long a run that knows many accounts takes to go on"),
+    "peers": (peers.run, "the same job by the engine as people use it, and by a plain loop"),
+    "soak": (soak.run, "half an hour at a pace: slope of memory, size of the recovery store"),
     "crash": (crash.run, "kill runs again and again; nothing may be lost or doubled"),
 }
 _ON_KAFKA: Final = frozenset({"crash", "kafka"})
@@ -21,7 +26,13 @@ def names() -> list[tuple[str, str]]:
 
 
 def run(
-    name: str, *, quick: bool = False, progress: Say | None = None, kafka: str = ""
+    name: str,
+    *,
+    quick: bool = False,
+    progress: Say | None = None,
+    kafka: str = "",
+    restart_broker: str = "",
+    full: bool = False,
 ) -> dict[str, Any]:
     """Run a bench.
 
@@ -33,11 +44,16 @@ def run(
         Told in sentences how far it is.
     kafka
         HOST:PORT of a broker to read from, for benches that can; they make topics there.
+    restart_broker
+        Command that kills that broker and brings it back, for bench crash.
+    full
+        For bench scale: up to 10,000,000 accounts, for machines of 24 GiB or more.
 
     Returns
     -------
     dict
-        ``machine``, ``commit``, ``seed``, ``figures``, ``ratios``.
+        ``machine``, ``commit``, ``seed``, ``figures``, ``ratios`` and, of most benches,
+        ``charts`` (see ``lab.bench.plot``).
 
     Raises
     ------
@@ -51,7 +67,12 @@ def run(
         raise ValueError(f"Bench {name} reads no Kafka; leave out --kafka.")
     if not kafka and name == "kafka":
         raise ValueError("Bench kafka needs a broker: give --kafka HOST:PORT.")
-    more = {"kafka": kafka} if kafka else {}
+    if restart_broker and not (kafka and name == "crash"):
+        raise ValueError("Only bench crash with --kafka restarts a broker.")
+    if full and name != "scale":
+        raise ValueError("Only bench scale has a --full size.")
+    options = {"kafka": kafka, "restart_broker": restart_broker, "full": full}
+    more = {option: value for option, value in options.items() if value}
     return dict(bench(quick=quick, say=progress or _silent, **more))
 
 

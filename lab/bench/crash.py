@@ -3,19 +3,22 @@
 A chain is one data folder: the same command is started, killed, started again … and at last left to
 finish. Half of the kills fall at random times, the others at named points (``flows.crash``); starts
 change between one process and two, and sometimes the second process is the one killed. On Kafka the
-same events come on two topics, eight lanes in all.
+same events come on two topics, eight lanes in all, and a broker may be restarted under each chain's
+last start. The first chain begins with a start whose disk is full half-way.
 """
 
 import random
 import select
+import shlex
 import shutil
 import subprocess
 import tempfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from msgspec import Struct
 
@@ -25,6 +28,7 @@ from flows.datafolder import Paths
 from flows.manifest import read_manifest
 from lab.bench import inputs, machine, processes, topics
 from lab.bench.content import Content, Difference, compare, read_content
+from lab.bench.disk import largest_file, limited
 
 SEED: Final = 11
 EVENTS: Final = 60_000
@@ -51,6 +55,7 @@ _POLL_SECONDS: Final = 0.005
 _WAIT_SECONDS: Final = 120.0
 _WORKER_SHARE: Final = 0.3
 _NANOSECONDS: Final = 1e9
+_EXIT_NO_ROOM: Final = 4  # as docs/reference/cli.md has it
 # How often a run of a few epochs passes each point; a kill falls at a random one of the passings.
 _PASSINGS: Final = {"snapshot.account": 60, "between": 30, "ledger.mid_apply": 2}
 _PASSINGS_USUAL: Final = 8
@@ -77,6 +82,8 @@ class Tally:
     before_completion: int = 0
     chains: int = 0
     missed: int = 0
+    full_disks: int = 0
+    broker_restarts: int = 0
     lost: Counter[str] = field(default_factory=Counter)
     doubled: Counter[str] = field(default_factory=Counter)
     changed: Counter[str] = field(default_factory=Counter)
@@ -96,12 +103,34 @@ class Tally:
         return self.kills.total()
 
 
-def run(*, quick: bool, say: Callable[[str], None], kafka: str = "") -> dict[str, Any]:
+class Source(NamedTuple):
+    """What is read.
+
+    Attributes
+    ----------
+    kafka
+        HOST:PORT of a broker to read from; without one, a file is read.
+    restart_broker
+        Kills that broker and brings it back; None: nobody does.
+    """
+
+    kafka: str = ""
+    restart_broker: Callable[[], None] | None = None
+
+
+FILE: Final = Source()
+
+
+def run(
+    *, quick: bool, say: Callable[[str], None], kafka: str = "", restart_broker: str = ""
+) -> dict[str, Any]:
     """Run the bench; see ``lab.bench.run``."""
+    restart = partial(_run_aside, restart_broker) if restart_broker else None
     kills = KILLS_QUICK if quick else KILLS
     with tempfile.TemporaryDirectory(prefix="tapewatch-crash-") as folder:
         events = EVENTS_QUICK if quick else EVENTS
-        tally, expected = kill_runs(Path(folder), kills, say, events=events, kafka=kafka)
+        source = Source(kafka, restart)
+        tally, expected = kill_runs(Path(folder), kills, say, events=events, source=source)
     return {
         "machine": machine.describe(),
         "commit": machine.commit(),
@@ -114,6 +143,8 @@ def run(*, quick: bool, say: Callable[[str], None], kafka: str = "") -> dict[str
             "kills_of_worker_1": tally.of_worker,
             "kills_before_completion": tally.before_completion,
             "starts_that_ended_before_their_kill": tally.missed,
+            "full_disks": tally.full_disks,
+            "broker_restarts": tally.broker_restarts,
             "runs_compared": tally.chains,
             "compared": {part: len(rows) for part, rows in expected.parts.items()},
             "lost": tally.lost.total(),
@@ -132,14 +163,11 @@ def kill_runs(
     *,
     events: int,
     seed: int = SEED,
-    kafka: str = "",
+    source: Source = FILE,
 ) -> tuple[Tally, Content]:
-    """Kill ``kills`` starts and compare every chain's end; also return the unbroken run's.
-
-    ``kafka`` is HOST:PORT of a broker to read from; without one, a file is read.
-    """
+    """Kill ``kills`` starts and compare every chain's end; also return the unbroken run's."""
     rng = random.Random(seed)  # noqa: S311 - a seeded plan, no secret
-    bench = _Bench(folder, rng, events, kafka)
+    bench = _Bench(folder, rng, events, source)
     say(f"An unbroken run of {events:,} events, to compare with.")
     expected = bench.unbroken()
     tally = Tally()
@@ -165,7 +193,8 @@ def _wanted(kills: int, rng: random.Random) -> list[str]:
 class _Bench:
     """The input and the commands of one bench."""
 
-    def __init__(self, folder: Path, rng: random.Random, events: int, kafka: str) -> None:
+    def __init__(self, folder: Path, rng: random.Random, events: int, source: Source) -> None:
+        kafka, self._restart_broker = source
         self._folder = folder
         self._rng = rng
         self._input = str(folder / "day.ndjson")
@@ -192,9 +221,23 @@ class _Bench:
         assert not content.faults, content.faults
         return content
 
-    def _finish(self, data: Path) -> None:
-        summary = processes.finish(processes.start(self._command(data, self._rng.choice((1, 2)))))
+    def _finish(self, data: Path, tally: Tally) -> None:
+        before = _traces(data)
+        process = processes.start(self._command(data, self._rng.choice((1, 2))))
+        if self._restart_broker is not None:
+            wait_for_work(process, data, before)
+            self._restart_broker()
+            tally.broker_restarts += 1
+        summary = processes.finish(process)
         assert summary["complete"], summary
+
+    def _fill_disk(self, data: Path, tally: Tally) -> None:
+        """Start with room for half of the largest file there will be: it must end and say so."""
+        size = largest_file(self._folder / "unbroken") // 2
+        process = processes.start(limited(self._command(data, 1), size))
+        _, said = process.communicate()
+        assert process.returncode == _EXIT_NO_ROOM, said.decode(errors="replace")
+        tally.full_disks += 1
 
     def _command(self, data: Path, count: int) -> list[str]:
         return processes.replay_command([self._input], data, count, SETTINGS)
@@ -204,6 +247,8 @@ class _Bench:
         data = self._folder / f"chain-{self._chains}"
         self._chains += 1
         self._share_pepper(data)
+        if tally.full_disks == 0:
+            self._fill_disk(data, tally)
         for _ in range(min(_CHAIN_KILLS, len(wanted))):
             kill = self._plan(wanted[0], is_first_try=tally.missed == 0)
             if not self._start_and_kill(data, kill, tally):
@@ -211,7 +256,7 @@ class _Bench:
                 wanted.append(wanted.pop(0))
                 break
             wanted.pop(0)
-        self._finish(data)
+        self._finish(data, tally)
         tally.add(compare(expected, read_content(data)))
         shutil.rmtree(data)
 
@@ -253,6 +298,10 @@ class _Bench:
         tally.of_worker += hit_worker
         tally.before_completion += not _is_complete(data)
         return True
+
+
+def _run_aside(command: str) -> None:
+    subprocess.run(shlex.split(command), check=True)  # noqa: S603 - the caller's own command
 
 
 def _kill_in_time(

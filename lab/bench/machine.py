@@ -3,10 +3,14 @@
 import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from msgspec import to_builtins
+
 from flows import versions
+from lab.bench.plot import Chart
 
 
 def describe() -> dict[str, Any]:
@@ -42,3 +46,21 @@ def _processor() -> str:
         return platform.processor()
     found = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return found[0] if found else platform.processor()
+
+
+def report(
+    *,
+    figures: dict[str, Any],
+    ratios: dict[str, Any] | None = None,
+    charts: Sequence[Chart] = (),
+    seed: int | None = None,
+) -> dict[str, Any]:
+    """Return a bench's result, with what it was measured on; ``seed`` where anything is random."""
+    return {
+        "machine": describe(),
+        "commit": commit(),
+        "seed": seed,
+        "figures": figures,
+        "ratios": ratios or {},
+        "charts": [to_builtins(chart) for chart in charts],
+    }

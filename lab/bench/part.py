@@ -13,11 +13,10 @@ from typing import Final
 
 from msgspec import json as msgspec_json
 
-from detectors.core.registry import params_types
 from flows import clock
-from flows.config import load
 from flows.lanes import LaneBlock, deal, stamp
-from flows.plan import TENANT, InputSpec, Plan
+from flows.plan import TENANT, Plan
+from lab.bench.engine import plan_of
 from lab.bench.reference import read_columns
 from schemas.columns import HashKey
 from schemas.scan import Scanner
@@ -48,10 +47,9 @@ def scanner() -> Take:
     return lambda block: len(scan(block).columns)
 
 
-def account_stage(day: Path, folder: Path) -> Take:
+def account_stage(plan: Plan) -> Take:
     """Return scanner, dealing and every shard's account stage with all rules; no outputs."""
-    config = load([], {"data": str(folder)}, detectors=params_types())
-    plan = Plan(folder, (InputSpec(name=str(day)),), config)
+    plan.data.mkdir(exist_ok=True)
     make_stage = plan.stage_factory(plan.source())
     steps = [plan.account_step(shard, make_stage, None) for shard in range(plan.shards)]
     scan = Scanner(HashKey(1, 2), tenant=TENANT)
@@ -75,7 +73,7 @@ def main(part: str, day: Path) -> None:
         makers: dict[str, Callable[[], Take]] = {
             "msgspec_reference": reference,
             "scanner": scanner,
-            "account_stage": lambda: account_stage(day, Path(name)),
+            "account_stage": lambda: account_stage(plan_of(Path(name), str(day))),
         }
         makers[part]()(next(blocks(raw, _WARM_BYTES)))
         take = makers[part]()

@@ -15,6 +15,7 @@ from shutil import rmtree
 from typing import Any, Final
 
 from lab.bench import inputs, machine, processes
+from lab.bench.plot import Chart
 
 SEED: Final = 1
 EVENTS: Final = 2_000_000
@@ -43,12 +44,20 @@ def run(*, quick: bool, say: Callable[[str], None]) -> dict[str, Any]:
         size = day.stat().st_size
     figures = {measure: _median(taken) for measure, taken in samples.items()}
     reference = figures[REFERENCE]["events_per_second"]
-    return {
-        "machine": machine.describe(),
-        "commit": machine.commit(),
-        "seed": SEED,
-        "figures": {"events": events, "bytes": size, "accounts_at_most": accounts, **figures},
-        "ratios": {
+    chart = Chart(
+        title="Throughput",
+        x="round",
+        y="events a second",
+        series={
+            name: [(float(k + 1), one["events_per_second"]) for k, one in enumerate(taken)]
+            for name, taken in samples.items()
+        },
+    )
+    return machine.report(
+        seed=SEED,
+        charts=[chart],
+        figures={"events": events, "bytes": size, "accounts_at_most": accounts, **figures},
+        ratios={
             **{
                 f"{measure}_to_reference": round(figure["events_per_second"] / reference, 3)
                 for measure, figure in figures.items()
@@ -60,7 +69,7 @@ def run(*, quick: bool, say: Callable[[str], None]) -> dict[str, Any]:
                 3,
             ),
         },
-    }
+    )
 
 
 def _measure(

@@ -22,6 +22,7 @@ def test_killed_runs_leave_what_an_unbroken_run_leaves(tmp_path: Path) -> None:
     assert tally.doubled.total() == 0, tally.examples
     assert tally.changed.total() == 0, tally.examples
     assert tally.count == KILLS
+    assert tally.full_disks == 1
     assert tally.before_completion >= 0.8 * KILLS  # 90 % of the long version's 200
     assert set(POINTS) < set(tally.kills)
     # The comparison is worth nothing if there was little to lose.
@@ -43,9 +44,16 @@ def test_killed_runs_leave_what_an_unbroken_run_leaves(tmp_path: Path) -> None:
 def test_runs_killed_on_kafka_leave_what_an_unbroken_run_leaves(
     tmp_path: Path, kafka_server: KafkaServer
 ) -> None:
+    def restart_broker() -> None:
+        kafka_server.kill()
+        kafka_server.start()
+
+    source = crash.Source(kafka_server.bootstrap, restart_broker)
     tally, expected = crash.kill_runs(
-        tmp_path, KILLS_ON_KAFKA, print, events=crash.EVENTS_QUICK, kafka=kafka_server.bootstrap
+        tmp_path, KILLS_ON_KAFKA, print, events=crash.EVENTS_QUICK, source=source
     )
+    assert tally.broker_restarts == tally.chains > 0
+    assert tally.full_disks == 1
     assert tally.lost.total() == 0, tally.examples
     assert tally.doubled.total() == 0, tally.examples
     assert tally.changed.total() == 0, tally.examples

@@ -270,4 +270,5 @@ def test_doctor_looks_at_everything_and_names_what_fails(place: Path, call: Call
 
 def test_benches_are_listed(call: Call) -> None:
     said = call("bench")
-    assert {line.split()[0] for line in said.out.splitlines()} >= {"throughput", "crash"}
+    benches = {"throughput", "kafka", "latency", "scale", "restart", "peers", "soak", "crash"}
+    assert {line.split()[0] for line in said.out.splitlines()} >= benches

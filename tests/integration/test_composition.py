@@ -35,6 +35,17 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComposedKafka]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator["ComposedRedis"]:
+    """Yield the Redis of compose.yaml."""
+    try:
+        server = ComposedRedis(tmp_path_factory.mktemp("composed-redis"))
+    except MissingError as error:
+        pytest.skip(str(error))
+    with server:
+        yield server
+
+
 def run_feed(name: str, places: dict[str, str], *more: str) -> str:
     found = service(name)
     assert found["entrypoint"][0] == "python"
@@ -71,9 +82,9 @@ def first_message(brokers: str, topic: str) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_the_monitor_of_the_composition_reads_alerts_and_stops(
-    kafka: ComposedKafka, tmp_path: Path
+    kafka: ComposedKafka, redis: "ComposedRedis", tmp_path: Path
 ) -> None:
-    places = {"kafka:9092": kafka.bootstrap}
+    places = {"kafka:9092": kafka.bootstrap, "redis://redis:6379/0": redis.url}
     made = run_feed("topics", places)
     assert made.count("tapewatch.") == 5
     assert "nothing" in run_feed("topics", places)
@@ -102,6 +113,9 @@ def test_the_monitor_of_the_composition_reads_alerts_and_stops(
         process.kill()
         process.wait()
     assert alert["alert_id"]
+    with redis.client() as client:
+        assert client.xlen("tapewatch.alerts") > 0
+        assert client.dbsize() > 100  # the stream, and the features of many accounts
     assert sum(sum(labelled(one, "tapewatch_alerts_total").values()) for one in found) > 0
     assert all(any(name == "tapewatch_process_info" for name, _ in one) for one in found)
     events = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
@@ -117,17 +131,10 @@ class ComposedRedis(RedisServer):
         return [self._program, *service("redis")["command"][1:], *place]
 
 
-def test_the_redis_of_the_composition_passes_its_health_check(tmp_path: Path) -> None:
-    try:
-        server = ComposedRedis(tmp_path)
-    except MissingError as error:
-        pytest.skip(str(error))
+def test_the_redis_of_the_composition_passes_its_health_check(redis: ComposedRedis) -> None:
     test = service("redis")["healthcheck"]["test"]
     program = shutil.which(test[1])
     assert program is not None
-    with server:
-        words = [program, "-p", str(server._port), *test[2:]]
-        done = subprocess.run(
-            words, capture_output=True, text=True, check=True, env=dict(os.environ)
-        )
-        assert done.stdout == "PONG\n"
+    words = [program, "-p", str(redis._port), *test[2:]]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, env=dict(os.environ))
+    assert done.stdout == "PONG\n"

@@ -6,6 +6,7 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import typer
@@ -14,6 +15,9 @@ from composition import DOCKER, ROOT, composition, image_environment, service, t
 from console import cli
 from flows.config import load
 from flows.edges import kafka_sink, kafka_url
+from flows.edges.redis_features import check_features
+from flows.edges.redis_stream import check_stream
+from flows.live_outputs import SETTINGS as LIVE
 from flows.observe.server import addresses
 from flows.topics import SETTINGS as OUTPUTS
 from lab import kafka_feed
@@ -170,6 +174,17 @@ def test_the_monitors_settings_are_taken() -> None:
     assert str(config.value("data")).startswith("/data/")
     for name in OUTPUTS:
         assert kafka_sink.parse_sink(config.value(name))[0] == "kafka:9092"
+
+
+def test_live_features_and_the_alert_stream_go_to_the_redis_that_is_waited_for() -> None:
+    config = load(environment=monitor_environment())
+    features, stream = (str(config.value(name)) for name in LIVE)
+    check_features(features)
+    check_stream(stream)
+    for url in (features, stream):
+        assert (urlsplit(url).hostname, urlsplit(url).port) == ("redis", 6379)
+    assert service("monitor")["depends_on"]["redis"] == {"condition": "service_healthy"}
+    assert "--port" not in service("redis")["command"]  # so it listens on 6379
 
 
 def parsed(words: list[str]) -> dict[str, Any]:

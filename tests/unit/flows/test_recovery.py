@@ -181,6 +181,15 @@ def test_a_store_half_made_is_made_anew(tmp_path: Path) -> None:
     assert run_until(1, open_recovery(tmp_path)) == [("key", 0)]
 
 
+def test_a_store_that_died_while_it_was_made_is_made_anew(tmp_path: Path) -> None:
+    (tmp_path / "making").mkdir()
+    (tmp_path / "making" / "part-0.sqlite3").write_bytes(b"half")
+    open_recovery(tmp_path)
+    files = sorted(path.name for path in tmp_path.iterdir())
+    assert files == ["part-0.sqlite3", "part-1.sqlite3"]
+    assert resume_epoch(sorted(tmp_path.iterdir())) == FIRST_EPOCH
+
+
 def test_a_worker_that_reported_nothing_stands_where_its_run_began(tmp_path: Path) -> None:
     open_recovery(tmp_path)
     files = files_of(tmp_path)
