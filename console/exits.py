@@ -9,6 +9,7 @@ USAGE: Final = 2
 CONFIG: Final = 3
 UNAVAILABLE: Final = 4
 INTEGRITY: Final = 5
+LOST: Final = 6  # ``flows.processes.EXIT_PEER_LOST``
 MEANINGS: Final = {
     OK: "done",
     FINDINGS: "done, and something was found; or an error of Tapewatch itself",
@@ -16,6 +17,7 @@ MEANINGS: Final = {
     CONFIG: "the configuration is wrong",
     UNAVAILABLE: "a file or broker is missing, or a data folder is in use or holds something else",
     INTEGRITY: "the ledger is not sound",
+    LOST: "a process of the run was killed or stood still; the same command goes on",
 }
 
 # By name, so that telling an error apart imports none of the rooms below.

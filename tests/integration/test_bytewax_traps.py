@@ -32,6 +32,7 @@ from servers.mock_kafka import PRODUCE_API, MockKafka
 from flows import clock
 from flows.edges.kafka_sink import KafkaSink as OurSink
 from flows.edges.kafka_url import KafkaLanes, KafkaProblem
+from flows.guard import GuardedLogic
 from flows.live_flow import LivePart
 from flows.monitor import AccountLogic, WriterLogic, shard_key
 from flows.observe.watching import WatchedLogic
@@ -40,7 +41,7 @@ from lab.bench import processes
 
 ROOT = Path(__file__).parents[2]
 WAIT_SECONDS = 60.0
-OURS = [AccountLogic, WriterLogic, WatchedLogic]
+OURS = [AccountLogic, WriterLogic, WatchedLogic, GuardedLogic]
 # The store is read by another process: it has another SQLite than the engine, and closing a file
 # lets go of all locks that the same process holds on it.
 READ_STORE = """
