@@ -11,6 +11,7 @@ import typer
 
 from console import exits
 from console.commands import Place, root_group
+from flows.processes import exit_now
 
 COMMANDS: Final = {
     "up": Place("console.up", "Run the monitor on a stream, with a live view, until Ctrl-C."),
@@ -68,7 +69,7 @@ def main() -> None:
     try:
         typer.main.get_command(app)(prog_name="tapewatch")
     except Exception as error:  # noqa: BLE001 - the one place; every error ends as a sentence
-        sys.exit(_report(error))
+        exit_now(_report(error))
 
 
 def _report(error: Exception) -> int:

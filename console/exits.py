@@ -10,6 +10,7 @@ USAGE: Final = 2
 CONFIG: Final = 3
 UNAVAILABLE: Final = 4
 INTEGRITY: Final = 5
+LOST: Final = 6  # ``flows.processes.EXIT_PEER_LOST``
 MEANINGS: Final = {
     OK: "done",
     FINDINGS: "done, and something was found; or an error of Tapewatch itself",
@@ -20,6 +21,7 @@ MEANINGS: Final = {
         "something else"
     ),
     INTEGRITY: "the ledger is not sound",
+    LOST: "a process of the run was killed or stood still; the same command goes on",
 }
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})

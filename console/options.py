@@ -34,6 +34,14 @@ Json = Annotated[bool, typer.Option("--json", help="Write JSON for programs.")]
 Processes = Annotated[
     int, typer.Option("--processes", metavar="N", help="Processes that share the work.")
 ]
+Restarts = Annotated[
+    int,
+    typer.Option(
+        "--restarts",
+        metavar="N",
+        help="When a process dies or all stand still, start again, up to N times in ten minutes.",
+    ),
+]
 Format = Annotated[
     str,
     typer.Option("--format", metavar="F", help="ndjson, hyperliquid, sse; auto looks at the file."),

@@ -14,6 +14,7 @@ from console.kernels import compile_ahead
 from console.progress import RunProgress
 from console.reading import read_config
 from console.summary import show_run
+from console.supervise import supervised
 from flows.plan import InputSpec, Plan
 from flows.replay import Outcome, run
 
@@ -28,6 +29,7 @@ class Asked(options.Configured):
     format_name: options.Format = "auto"
     accounts: options.Accounts = ""
     processes: options.Processes = 1
+    restarts: options.Restarts = 0
     engine: Annotated[
         str,
         typer.Option("--engine", metavar="NAME", help="bytewax; or loop: one thread, no resume."),
@@ -50,6 +52,7 @@ def replay(asked: Asked) -> None:
     $ tapewatch replay day.ndjson --data run4 --set detectors.win_rate.unit=order
     $ tapewatch replay 'kafka://broker:9092/orders?until=end' --data run5
     """
+    supervised(asked.restarts)
     config = read_config(asked.data, asked.flags, asked.config_file)
     inputs = [
         InputSpec(name=name, format=asked.format_name, accounts=asked.accounts)

@@ -1,35 +1,16 @@
 """``tapewatch up``: the monitor on a stream, with a live view."""
 
-import shlex
-import sys
-import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
-from console import assembly, exits, options, screen
+from console import options
 from console.commands import single, takes
-from console.kernels import compile_ahead
-from console.live import live_view
-from console.notices import answer
-from console.reading import read_config
-from console.summary import show_run
-from console.watch import Watcher
-from flows.plan import InputSpec, Plan
-from flows.replay import Outcome, run
-from flows.store import NoticeRow
-from flows.writer import Progress
-from schemas.events import SECOND_NS
+from console.supervise import supervised
 
 INPUT: Final = "sim://?seed=7&events=400000&speed=60"
-DEMO_INPUT: Final = "sim://?seed=7&events=200000&minutes=30&speed=90&damage=12"
-DEMO_NOTE: Final = (
-    "demo: 30 market minutes of each of four venues from seed 7, 90 times as fast as life; 12 "
-    "damaged lines are mixed in, and one notice gets its answer"
-)
+RESTARTS: Final = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +26,7 @@ class Asked(options.Configured):
     ] = None
     format_name: options.Format = "auto"
     processes: options.Processes = 1
+    restarts: options.Restarts = RESTARTS
 
 
 @takes(Asked)
@@ -60,93 +42,12 @@ def up(asked: Asked) -> None:
     $ tapewatch up --input 'sim://?seed=7&events=100000&minutes=30&speed=60' --data live
     $ tapewatch up --input kafka://broker:9092/orders,app --processes 2 --data live
     """
-    data = asked.data
-    if asked.demo and data is None:
-        data = Path(tempfile.mkdtemp(prefix="tapewatch-demo-"), "data")
-    config = read_config(data, asked.flags, asked.config_file)
-    url = asked.url or (DEMO_INPUT if asked.demo else INPUT)
-    plan = assembly.make_plan(config, [InputSpec(name=url, format=asked.format_name)])
-    watcher = Watcher(plan.data, _answers_one(plan.data) if asked.demo else _answers_none)
-    note = DEMO_NOTE if asked.demo else f"{url}  Ctrl-C stops; the same command goes on"
-    outcome = _watch(plan, watcher, note, asked)
-    _tell_end(plan, outcome, watcher, is_demo=asked.demo)
+    # A demo is watched by somebody, and its folder is another one at each start.
+    supervised(0 if asked.demo else asked.restarts)
+    # A supervisor never comes here, and so need not load what only a run needs.
+    from console.stream_run import run_stream  # noqa: PLC0415 - see above
 
-
-def _watch(plan: Plan, watcher: Watcher, note: str, asked: Asked) -> Outcome:
-    how = assembly.run_options(asked.flags, asked.config_file, "bytewax", asked.processes)
-    watcher.start()
-    try:
-        if screen.is_terminal(sys.stdout):
-            with live_view(screen.out(), watcher, note):
-                compile_ahead()
-                return run(plan, how, watcher.update)
-        screen.say(f"{note}; data folder {plan.data}")
-        compile_ahead()
-        return run(plan, how, _telling(watcher))
-    finally:
-        watcher.stop()
-
-
-def _telling(watcher: Watcher) -> Callable[[Progress], None]:
-    """Return what writes one line an alert while it takes progress."""
-
-    def tell(progress: Progress) -> None:
-        watcher.update(progress)
-        for row in progress.newest:
-            when = screen.time_text(row.event_time_ns)
-            sys.stdout.write(
-                f"{when}  {row.severity}  {row.detector}  {row.account_id}  {row.why}\n"
-            )
-        sys.stdout.flush()
-
-    return tell
-
-
-def _answers_none(_rows: list[NoticeRow]) -> None:
-    """Leave notices to those whom they concern."""
-
-
-def _answers_one(data: Path) -> Callable[[list[NoticeRow]], None]:
-    """Return what answers the first notice there is, as its customer would."""
-    answered: list[str] = []
-
-    def look(rows: list[NoticeRow]) -> None:
-        waiting = [row for row in rows if row.state == "sent"]
-        if waiting and not answered:
-            answer(data, waiting[-1])
-            answered.append(waiting[-1].notice_id)
-
-    return look
-
-
-def _tell_end(plan: Plan, outcome: Outcome, watcher: Watcher, *, is_demo: bool) -> None:
-    console = screen.out()
-    is_sound = True
-    if outcome.summary.get("ledger"):
-        is_sound = show_run(console, outcome.summary, plan.data, is_new=not outcome.was_complete)
-    if watcher.first_alert_ns is not None:
-        console.print(f"first alert after {watcher.first_alert_ns / SECOND_NS:.1f} s")
-    if not outcome.is_complete:
-        console.print("Stopped; everything so far is kept. The same command goes on from here.")
-    if is_demo:
-        _say_what_next(plan.data)
-    if not is_sound:
-        raise typer.Exit(exits.INTEGRITY)
-
-
-def _say_what_next(data: Path) -> None:
-    folder = f"--data {shlex.quote(str(data))}"
-    own = screen.own_name()
-    console = screen.out()
-    console.print("\n[bold]Try next[/bold]")
-    for words in (
-        f"alerts list {folder}",
-        f"notices list {folder}",
-        f"deadletters list {folder}",
-        f"audit verify {folder}",
-        "check YOUR-FILE    (would we take it?)",
-    ):
-        console.print(f"  {own} {words}", soft_wrap=True)
+    run_stream(asked, INPUT)
 
 
 app = single(up)

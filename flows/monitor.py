@@ -14,6 +14,7 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.operators import StatefulBatchLogic
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
+from flows.guard import Guard
 from flows.kafka_source import KafkaSource
 from flows.lanes import ShardBlock, deal
 from flows.live_flow import LiveSource
@@ -59,23 +60,28 @@ def build_flow(plan: Plan, run_key: str, hooks: "Hooks") -> Dataflow:
     keys = [shard_key(shard, plan.shards) for shard in range(plan.shards)]
     writer_key = shard_key(WRITER_SHARD, plan.shards, "w")
     make_stage = plan.stage_factory(source)
+    guard = hooks.guard = Guard(plan.pulse)
 
     def start_shard(shard: int, state: Any) -> AccountStep:
         return plan.account_step(shard, make_stage, state)
 
+    @guard.call
     def start_accounts(state: Any) -> Any:
-        return observer.logic(AccountLogic(start_shard, plan, pace, state), "accounts")
+        return guard.logic(observer.logic(AccountLogic(start_shard, plan, pace, state), "accounts"))
 
+    @guard.call
     def start_writer(state: Any) -> Any:
         step = plan.writer_step(run_key, state)
         step.on_progress = hooks.on_progress
         hooks.writer = step
-        return observer.logic(WriterLogic(step, plan), "writer")
+        return guard.logic(observer.logic(WriterLogic(step, plan), "writer"))
 
     flow = Dataflow("tapewatch")
     pace = Pace(_window(plan))
-    lanes: Stream[LaneItem] = op.input("lanes", flow, _input(source, plan, pace, hooks))
-    deal_out = partial(scan, keys=keys, shards=plan.shards, observer=observer)
+    lanes: Stream[LaneItem] = op.input(
+        "lanes", flow, guard.source(_input(source, plan, pace, hooks))
+    )
+    deal_out = guard.call(partial(scan, keys=keys, shards=plan.shards, observer=observer))
     parts = op.flat_map("scan", lanes, deal_out)
     found = op.stateful_batch("accounts", parts, start_accounts)
     messages = op.flat_map("to_writer", found, partial(to_writer, key=writer_key))
@@ -113,6 +119,7 @@ class Hooks:
         self.should_stop = should_stop
         self.on_progress = on_progress
         self.writer: WriterStep | None = None  # in the process where the writer runs
+        self.guard: Guard | None = None  # once the flow is built
 
 
 def scan(item: LaneItem, *, keys: Sequence[str], shards: int, observer: Observer) -> list[Keyed]:

@@ -36,6 +36,7 @@ from flows.policy import Policy, PolicyState
 from flows.sources import AdaptedSource, BytesSource, FileSource, ScanOptions, Source
 from flows.steps import AccountStep
 from flows.store.writer import Store
+from flows.supervision import Pulse
 from flows.topics import open_topics
 from flows.writer import WriterOutputs, WriterStep
 from ledger.tokens import Pepper
@@ -120,6 +121,8 @@ class Plan:
         What people should know about the inputs, once they were opened.
     observer
         Who watches this process; nobody, unless a run puts somebody there.
+    pulse
+        How this process tells a supervisor, if there is one, that it moves.
     """
 
     data: Path
@@ -129,6 +132,7 @@ class Plan:
     crash: CrashPoints = field(default_factory=CrashPoints)
     notes: tuple[str, ...] = ()
     observer: Observer = field(default_factory=Observer)
+    pulse: Pulse = field(default_factory=Pulse)
     _identities: tuple[InputSource, ...] = ()
 
     @property
@@ -317,6 +321,7 @@ class Plan:
             topics=open_topics(
                 {name: config.value(name) for name in topics.SETTINGS},
                 config.value("kafka.properties"),
+                self.pulse.beat,
             ),
             live=open_live(
                 (config.value("outputs.features"), config.value("outputs.alert_stream")),

@@ -25,7 +25,9 @@ from msgspec import json as msgspec_json
 _PR_SET_PDEATHSIG: Final = 1
 _LOOPBACK: Final = "127.0.0.1"
 _PORTS: Final = range(15_000, 32_768)  # below those of outgoing connections, above most servers'
-EXIT_PEER_LOST: Final = 4
+EXIT_PEER_LOST: Final = 6  # what was lost is a process, and nothing of what it had done
+_NEWS_SECONDS: Final = 10.0  # a child that ended was the reason, or there was another one
+_ECHO_SECONDS: Final = 0.5  # from the first end to those that it brings about
 
 
 class WorkerOrders(Struct, frozen=True, kw_only=True):
@@ -38,6 +40,7 @@ class WorkerOrders(Struct, frozen=True, kw_only=True):
     run_key: str
     process: int
     addresses: list[str]
+    pulse: int | None = None
 
 
 def free_addresses(count: int) -> list[str]:
@@ -55,13 +58,35 @@ def free_addresses(count: int) -> list[str]:
     return found
 
 
+_threads_left = threading.Event()
+
+
+def leave_threads() -> None:
+    """Note that the engine failed and has left threads of its own behind.
+
+    They want the interpreter once more, to say that they lost the other processes; where it is
+    just being taken down, that aborts the process. So it must end without.
+    """
+    _threads_left.set()
+
+
+def exit_now(code: int) -> None:
+    """End the process, taking the interpreter down only where that is safe."""
+    if _threads_left.is_set():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
 class Children:
     """The other processes of a run.
 
     Parameters
     ----------
     command
-        Starts a worker that reads ``WorkerOrders`` as one line from its standard input.
+        Starts a worker that reads ``WorkerOrders`` as one line from its standard input. It has the
+        pipe, too, that they name.
     """
 
     def __init__(self, command: Sequence[str], orders: Sequence[WorkerOrders]) -> None:
@@ -74,13 +99,31 @@ class Children:
     def _watch(self, process: "subprocess.Popen[bytes]") -> None:
         """End this process when a child ends before its time: a half run must not go on."""
         code = process.wait()
-        if code != 0 and not self._stopping:
-            sys.stderr.write(
-                f"A worker process ended early (exit {code}); stopping. "
-                "Run the same command again to go on from the last snapshot.\n"
-            )
-            sys.stderr.flush()
-            os._exit(EXIT_PEER_LOST)
+        if code == 0 or self._stopping:
+            return
+        code = self._reason(code)
+        sys.stderr.write(
+            f"A worker process ended early (exit {code}); stopping. "
+            "The same command goes on from the last snapshot.\n"
+        )
+        sys.stderr.flush()
+        os._exit(code if code > 0 else EXIT_PEER_LOST)
+
+    def _reason(self, code: int) -> int:
+        """Return the exit code that tells most; one child's end makes others fail, in any order."""
+        codes = [code]
+        for process in self._processes:
+            with suppress(subprocess.TimeoutExpired):
+                codes.append(process.wait(_ECHO_SECONDS))
+        return min(codes) if min(codes) < 0 else code  # negative: of one that was killed
+
+    def leave_alone(self) -> None:
+        """Take no notice any more of how they end: this process has failed by itself."""
+        self._stopping = True
+
+    def await_news(self, _panic: BaseException) -> None:
+        """Give a child's end, which makes the engine panic here, the time to be noticed."""
+        threading.Event().wait(_NEWS_SECONDS)
 
     def stop(self) -> None:
         """Ask the children to drain and stop; once, for at its end a child takes no signals."""
@@ -101,7 +144,8 @@ class Children:
 
 
 def _start(command: Sequence[str], order: WorkerOrders) -> "subprocess.Popen[bytes]":
-    process = subprocess.Popen(command, stdin=subprocess.PIPE)  # noqa: S603 - our own command
+    handles = () if order.pulse is None else (order.pulse,)
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=handles)  # noqa: S603 - our own command
     assert process.stdin is not None
     process.stdin.write(msgspec_json.encode(order) + b"\n")
     process.stdin.flush()
@@ -110,15 +154,27 @@ def _start(command: Sequence[str], order: WorkerOrders) -> "subprocess.Popen[byt
 
 def read_orders(handle: int) -> WorkerOrders:
     """Read a child's orders from a file descriptor, and from then on end with the parent."""
-    _die_with_parent()
     line = b""
     while not line.endswith(b"\n"):
         piece = os.read(handle, 1 << 16)
         if not piece:
             os._exit(EXIT_PEER_LOST)
         line += piece
-    threading.Thread(target=_end_when_closed, args=(handle,), daemon=True).start()
+    end_with_parent(handle)
     return msgspec_json.decode(line, type=WorkerOrders)
+
+
+def end_with_parent(handle: int) -> None:
+    """From now on end when the parent does, whose end of a pipe then closes."""
+    _die_with_parent()
+    threading.Thread(target=_end_when_closed, args=(handle,), daemon=True).start()
+
+
+def give_up(panic: BaseException) -> None:
+    """End this child, whose engine has lost the other processes or itself."""
+    sys.stderr.write(f"The engine of a worker process failed: {panic}\n")
+    sys.stderr.flush()
+    os._exit(1)
 
 
 def _die_with_parent() -> None:

@@ -14,6 +14,7 @@ from msgspec import Struct
 from flows import clock
 from flows.datafolder import DataFolder, Run
 from flows.disk import naming_disk_problems
+from flows.guard import Guard
 from flows.loop import run_loop
 from flows.monitor import Hooks, build_flow
 from flows.observe.begin import open_observer
@@ -23,13 +24,16 @@ from flows.processes import (
     Children,
     WorkerOrders,
     free_addresses,
+    give_up,
     hold_recovery,
+    leave_threads,
     read_orders,
     tell_parent,
     wait_for_recovery,
 )
 from flows.recovery import open_recovery
 from flows.store.reader import StoreReader
+from flows.supervision import Limits, Pulse, open_pulse
 from flows.writer import Progress, WriterStep
 
 Engine = Literal["bytewax", "loop"]
@@ -81,6 +85,7 @@ def run(
         With a sentence that says what to do.
     """
     began_ns = clock.monotonic_ns()
+    plan.pulse = open_pulse()
     with (
         open_observer(plan.config, 0, options.processes) as plan.observer,
         naming_disk_problems(plan.data),
@@ -99,6 +104,7 @@ def _run(
         if held.state == "completed":
             return _as_stored(plan, held, began_ns)
         plan.observer.run_began(held.key, is_resumed=held.state == "resume")
+        plan.observer.run_restarted(plan.pulse.restarts)
         if options.engine == "loop":
             # Nothing to drain and no snapshot: a signal may end it anywhere, as a crash would.
             writer: WriterStep | None = run_loop(plan, held.key, on_progress)
@@ -172,14 +178,50 @@ def _run_engine(plan: Plan, held: Run, options: RunOptions, hooks: Hooks) -> Wri
 
     hooks.should_stop = stop_together  # before the flow is built, whose sources take it with them
     flow = build_flow(plan, held.key, hooks)
+    plan.pulse.begin(_limits(plan))
     if options.processes == 1:
         run_main(flow, epoch_interval=epoch, recovery_config=recovery)  # type: ignore[no-untyped-call]
+        plan.pulse.done()
         return hooks.writer
     addresses = free_addresses(options.processes)
     children.append(Children(options.worker_command, _orders(plan, held.key, options, addresses)))
-    cluster_main(flow, addresses, 0, epoch_interval=epoch, recovery_config=recovery)  # type: ignore[no-untyped-call]
+    guard = _guard_of(hooks)
+    guard.on_error = children[0].leave_alone  # what they say of it is an echo
+    with _raising_the_first(guard, children[0].await_news):
+        cluster_main(flow, addresses, 0, epoch_interval=epoch, recovery_config=recovery)  # type: ignore[no-untyped-call]
     children[0].join()
+    plan.pulse.done()
     return hooks.writer
+
+
+def _limits(plan: Plan) -> Limits:
+    values = {
+        name: float(plan.config.value(f"supervisor.{name}")) for name in Limits.__struct_fields__
+    }
+    # An epoch is over when its time is, and no sooner.
+    values["stall_seconds"] += float(plan.config.value("epoch_seconds"))
+    return Limits(**values)
+
+
+def _guard_of(hooks: Hooks) -> Guard:
+    assert hooks.guard is not None
+    return hooks.guard
+
+
+@contextmanager
+def _raising_the_first(guard: Guard, await_news: Callable[[BaseException], None]) -> Iterator[None]:
+    """Raise what failed in this process, where the engine raises what came of it.
+
+    Where nothing failed here, another process is lost; who noticed that gets the time to say so.
+    """
+    try:
+        yield
+    except BaseException as error:
+        leave_threads()
+        if guard.error is not None:
+            raise guard.error from guard.error.__cause__
+        await_news(error)
+        raise
 
 
 def _orders(
@@ -196,6 +238,7 @@ def _orders(
             run_key=run_key,
             process=process,
             addresses=list(addresses),
+            pulse=plan.pulse.handle,
         )
         for process in range(1, len(addresses))
     ]
@@ -207,6 +250,7 @@ def run_worker(handle: int, make_plan: Callable[[WorkerOrders], Plan]) -> None:
     # The engine says on standard output that it waits for its peer; programs read ours there.
     os.dup2(2, 1)
     plan = make_plan(orders)
+    plan.pulse = Pulse(orders.pulse)
     with (
         open_observer(plan.config, orders.process, len(orders.addresses)) as plan.observer,
         naming_disk_problems(plan.data),
@@ -218,9 +262,11 @@ def _work(plan: Plan, orders: WorkerOrders) -> None:
     plan.observer.run_joined(orders.run_key)
     stop = StopFlag(told_too(tell_parent, plan.observer.stopping))
     held = hold_recovery(plan.paths.recovery / _CHILDREN_LOCK)
-    with held, stop.on_signals():
+    hooks = _worker_hooks(orders, stop)
+    flow = build_flow(plan, orders.run_key, hooks)
+    with held, stop.on_signals(), _raising_the_first(_guard_of(hooks), give_up):
         cluster_main(  # type: ignore[no-untyped-call]
-            build_flow(plan, orders.run_key, _worker_hooks(orders, stop)),
+            flow,
             orders.addresses,
             orders.process,
             epoch_interval=timedelta(seconds=float(plan.config.value("epoch_seconds"))),

@@ -1,6 +1,6 @@
 """What is published: alerts as they stand, notices for the sender, refused lines."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -63,7 +63,13 @@ class Topics:
                 sink.close()
 
 
-def open_topics(urls: Mapping[str, str], properties: Mapping[str, str]) -> Topics:
-    """Open the topics that settings name; an empty URL is none."""
-    sinks = [KafkaSink(urls[name], properties) if urls[name] else None for name in SETTINGS]
+def open_topics(
+    urls: Mapping[str, str],
+    properties: Mapping[str, str],
+    on_waiting: Callable[[], None] = lambda: None,
+) -> Topics:
+    """Open the topics that settings name; an empty URL is none. See ``KafkaSink``."""
+    sinks = [
+        KafkaSink(urls[name], properties, on_waiting) if urls[name] else None for name in SETTINGS
+    ]
     return Topics(*sinks)

@@ -116,6 +116,18 @@ def test_commands_that_pages_name_are_there(name: str) -> None:
         assert inner is None or not second or second in inner, words
 
 
+@pytest.mark.parametrize("name", names(PAGES))
+def test_tests_that_pages_name_are_there(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    found = re.findall(r"`(tests/[\w/.]+\.py)(?:::(\w+))?`", text)
+    place = re.search(r"Tests without a path are in `(tests/[\w/.]+\.py)`", text)
+    if place is not None:
+        found += [(place[1], test) for test in re.findall(r"`(test_\w+)`", text)]
+    for path, test in found:
+        source = (ROOT / path).read_text(encoding="utf-8")
+        assert not test or f"def {test}(" in source, (path, test)
+
+
 def test_the_demo_of_the_makefile_is_the_demo_of_the_readme() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert "DEMO_COMMAND = $(BIN)/tapewatch up --demo\n" in makefile

@@ -5,7 +5,7 @@ content. A message that Kafka does not take stops the run: it goes on from its l
 so publishes what is missing.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
@@ -39,6 +39,8 @@ class KafkaSink:
         ``kafka://HOST:PORT[,HOST:PORT]/TOPIC``.
     properties
         Further properties of the client library.
+    on_waiting
+        Called every second while Kafka has not taken what was sent: waiting is not hanging.
 
     Raises
     ------
@@ -46,8 +48,14 @@ class KafkaSink:
         If the client refuses its settings.
     """
 
-    def __init__(self, url: str, properties: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        url: str,
+        properties: Mapping[str, str],
+        on_waiting: Callable[[], None] = lambda: None,
+    ) -> None:
         self._brokers, self._topic = parse_sink(url)
+        self._on_waiting = on_waiting
         self._failed: KafkaError | None = None
         own: dict[str, Any] = {
             "bootstrap.servers": self._brokers,
@@ -76,7 +84,7 @@ class KafkaSink:
         for key, value in records:
             self._produce(key, value)
         while self._producer.flush(_FLUSH_SECONDS) and self._failed is None:
-            pass
+            self._on_waiting()
         if self._failed is not None:
             raise KafkaProblem(
                 f"Kafka at {self._brokers} did not take a message for topic {self._topic} "
@@ -90,6 +98,7 @@ class KafkaSink:
                 self._producer.produce(self._topic, value, key, on_delivery=self._delivered)
             except BufferError:  # full: deliveries make room
                 self._producer.poll(_FLUSH_SECONDS)
+                self._on_waiting()
             else:
                 return
 

@@ -47,6 +47,8 @@ _SHARDS: Final = "by the shards of this process"
 METRICS: Final = (
     _gauge("process_info", "Always 1; the labels say which of the run's processes this is, and its version.", "process", "processes", "version"),
 
+    _counter("restarts", "Times the supervisor has started this run again since it began itself, by reason: died, hung. Process 0 only.", "reason"),
+
     _counter("events", f"Events taken {_SHARDS} since it started."),
     _counter("late_events", f"Events found late {_SHARDS} since it started."),
     _counter("duplicate_events", f"Events dropped as duplicates {_SHARDS} since it started."),

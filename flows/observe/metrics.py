@@ -87,6 +87,7 @@ class Readings:
     lateness_ns: int = 0
     read_blocks: int = 0
     read_bytes: int = 0
+    restarts: Counts = field(default_factory=dict)
 
     def lags(self) -> list[LagReading]:
         """Return what is unread of the parts that are open here."""
@@ -164,6 +165,7 @@ Named = Iterator[tuple[str, Samples]]
 
 def _info(readings: Readings) -> Named:
     yield "process_info", [(readings.labels, 1)]
+    yield "restarts_total", _less(readings.restarts, _NONE)
     yield "read_blocks_total", [((), readings.read_blocks)]
     yield "read_bytes_total", [((), readings.read_bytes)]
 

@@ -4,7 +4,7 @@ A run holds one observer a process. Its methods are called once a block, a commi
 never once an event. ``flows.observe.watching`` has the one that watches.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
@@ -52,6 +52,9 @@ class Observer:
 
     def run_began(self, run_key: str, *, is_resumed: bool) -> None:
         """Note that the data folder is ours and the run goes on or begins."""
+
+    def run_restarted(self, restarts: Mapping[str, int]) -> None:
+        """Note how often a supervisor has started the run again, by reason."""
 
     def run_joined(self, run_key: str) -> None:
         """Note that this process takes part in a run that another one leads."""

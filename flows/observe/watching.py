@@ -3,7 +3,7 @@
 Everything here is called by the flow's own thread but ``stopping`` and what the server reads.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Final, Literal, Self
@@ -105,6 +105,12 @@ class Watching(Observer):
         """See ``Observer``."""
         self._log = self._log.bind(run=run_key[:12])
         self._log.info("run_resumed" if is_resumed else "run_started")
+
+    def run_restarted(self, restarts: Mapping[str, int]) -> None:
+        """See ``Observer``."""
+        self.readings.restarts = dict(restarts)
+        if restarts:
+            self._log.warning("run_restarted", **restarts)
 
     def run_joined(self, run_key: str) -> None:
         """See ``Observer``."""

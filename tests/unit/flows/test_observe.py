@@ -70,6 +70,7 @@ def full() -> Metrics:
         lateness_ns=5 * SECOND_NS,
         read_blocks=1,
         read_bytes=2,
+        restarts={"died": 1},
     )
     metrics = Metrics(readings)
     for metric in METRICS:
@@ -130,6 +131,20 @@ def test_counters_count_from_the_process_and_gauges_from_the_run() -> None:
     assert labelled(found, "tapewatch_run_refused_lines") == {"truncated_json": 5}
     assert found["tapewatch_notices_total", ()] == 0
     assert labelled(found, "tapewatch_lane_watermark_timestamp_seconds") == {"a": 45}
+
+
+def test_restarts_are_told_by_their_reasons(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", told)
+    config = config_of("log.format=json")
+    watching = Watching(config, open_log(config, "info", 0), None)
+    watching.run_restarted({})
+    assert told.getvalue() == ""
+    watching.run_restarted({"died": 2, "hung": 1})
+    event = json.loads(told.getvalue())
+    assert (event["event"], event["died"], event["hung"]) == ("run_restarted", 2, 1)
+    found = samples(generate_latest(watching.metrics.registry).decode())
+    assert labelled(found, "tapewatch_restarts_total") == {"died": 2, "hung": 1}
 
 
 def test_a_name_that_the_catalog_lacks_is_a_mistake_of_ours() -> None:

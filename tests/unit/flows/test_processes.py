@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from msgspec import json as msgspec_json
 
@@ -126,7 +127,45 @@ def test_a_killed_child_ends_its_parent_with_a_sentence() -> None:
         assert parent.stderr is not None
         said = parent.stderr.read().decode()
     assert parent.returncode == EXIT_PEER_LOST
-    assert "Run the same command again to go on from the last snapshot." in said
+    assert "The same command goes on from the last snapshot." in said
+
+
+# Children that end as their orders say: with a code, or killed, and not all at once.
+ENDING = """
+import os, sys, threading
+from flows.processes import read_orders
+orders = read_orders(sys.stdin.fileno())
+if orders.flags[0] == "killed":
+    os.kill(os.getpid(), 9)
+sys.exit(int(orders.flags[0]))
+"""
+PARENT_OF_MANY = """
+import sys, threading
+from msgspec import json
+from flows.processes import Children, WorkerOrders
+orders = json.decode(sys.stdin.readline(), type=list[WorkerOrders])
+Children(sys.argv[1:], orders)
+threading.Event().wait()
+"""
+
+
+@pytest.mark.parametrize(
+    ("ends", "code"),
+    [
+        (["1", "killed"], EXIT_PEER_LOST),  # the first only failed as it lost the other
+        (["1", "1"], 1),
+        (["0", "3"], 3),
+        (["0", "killed"], EXIT_PEER_LOST),
+    ],
+)
+def test_a_run_ends_as_the_child_that_was_the_reason(ends: list[str], code: int) -> None:
+    orders = [msgspec.structs.replace(ORDERS, flags=[end]) for end in ends]
+    with start(PARENT_OF_MANY, sys.executable, "-c", ENDING) as parent:
+        assert parent.stdin is not None
+        parent.stdin.write(msgspec_json.encode(orders) + b"\n")
+        parent.stdin.flush()
+        parent.wait()
+    assert parent.returncode == code
 
 
 def test_a_new_run_waits_for_children_of_the_one_before(tmp_path: Path) -> None:

@@ -1,0 +1,104 @@
+"""Runs under a supervisor: processes that die or stand still are replaced, refusals are not."""
+
+import json
+import os
+import select
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError
+from plan_parts import FLAGS, make_plan
+from servers.mock_kafka import PRODUCE_API, MockKafka
+
+from console import exits
+from flows.replay import RunOptions, run
+from lab.bench import inputs, processes
+from lab.bench.content import compare, read_content
+from lab.bench.crash import wait_for_work
+
+EVENTS, SEED, ACCOUNTS = 30_000, 5, 2_000
+POLL_SECONDS = 0.02
+SETTINGS = (
+    "epoch_seconds=0.1",
+    "intake.block_bytes=65536",
+    "detectors.order_to_trade.ratio_max=3",
+    "log.format=json",
+    "supervisor.stall_seconds=2",
+    "supervisor.pause_seconds=0.1",
+)
+
+
+@pytest.fixture(scope="module")
+def day(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("input") / "day.ndjson"
+    inputs.write_lines(path, inputs.roughen(inputs.market_lines(EVENTS, SEED, ACCOUNTS), SEED))
+    return path
+
+
+def start(day: Path, data: Path, restarts: int, *more: str) -> "subprocess.Popen[bytes]":
+    command = processes.replay_command([day], data, 2, (*FLAGS, *SETTINGS, *more))
+    return processes.start([*command, "--restarts", str(restarts)])
+
+
+def families(supervisor: int) -> Iterator[tuple[int, int]]:
+    """Yield process 0 and its worker of each life, once both are there."""
+    before: set[int] = set()
+    while True:
+        first = processes.children_of(supervisor)
+        found = [*first, *(child for each in first for child in processes.children_of(each))]
+        if len(found) == 2 and not before & set(found):
+            before = set(found)
+            yield found[0], found[1]
+        select.select([], [], [], POLL_SECONDS)
+
+
+def events_of(said: bytes) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in said.splitlines() if line.startswith(b"{")]
+
+
+@pytest.mark.slow
+def test_workers_that_die_and_stand_still_are_replaced_and_nothing_is_lost(
+    day: Path, tmp_path: Path
+) -> None:
+    plan = make_plan(tmp_path / "unbroken", [day], SETTINGS)
+    assert run(plan, RunOptions(engine="loop")).is_complete
+
+    data = make_plan(tmp_path / "data", [day], SETTINGS).data
+    process = start(day, data, 9)
+    lives = families(process.pid)
+    for blow in (signal.SIGKILL, signal.SIGSTOP):
+        _, worker = next(lives)
+        wal = data / "store.sqlite3-wal"
+        wait_for_work(process, data, [wal.stat().st_mtime_ns] if wal.is_file() else [])
+        with suppress(ProcessLookupError):
+            os.kill(worker, blow)
+    out, said = process.communicate()
+
+    assert process.returncode == 0, said
+    assert json.loads(out)["complete"]
+    difference = compare(read_content(plan.data), read_content(data))
+    assert difference.is_none, difference
+    (*_, last) = (event for event in events_of(said) if event["event"] == "run_restarted")
+    assert last["died"] >= 1
+    assert last["hung"] >= 1
+
+
+def test_a_refusal_in_one_of_two_processes_is_told_and_not_tried_again(
+    day: Path, tmp_path: Path, mock_kafka: MockKafka
+) -> None:
+    mock_kafka.create_topic("refused", 1)
+    mock_kafka.refuse(PRODUCE_API, *[KafkaError.MSG_SIZE_TOO_LARGE] * 50)
+    output = f"outputs.alerts=kafka://{mock_kafka.bootstrap}/refused"
+    process = start(day, tmp_path / "data", 9, output)
+    _, said = process.communicate()
+    assert process.returncode == exits.UNAVAILABLE
+    assert "did not take a message for topic refused" in said.decode()
+    assert "PanicException" not in said.decode()
+    events = [event["event"] for event in events_of(said) if event["process"] == 0]
+    assert events.count("run_started") == 1
+    assert "run_restarted" not in events
