@@ -81,7 +81,9 @@ class WriterStep:
     run_key
         Names the run in the store.
     shards
-        How many shards must have ended before the run is complete.
+        How many shards must have ended before the run is complete; those of instruments come last.
+    instrument_shards
+        How many of these are of instruments.
     on_progress
         Called after each batch of messages.
     observer
@@ -92,6 +94,7 @@ class WriterStep:
     outputs: WriterOutputs
     run_key: str
     shards: int
+    instrument_shards: int = 0
     on_progress: Callable[[Progress], None] = lambda _progress: None
     next_number: dict[int, int] = field(default_factory=dict)
     ended: dict[int, bool] = field(default_factory=dict)
@@ -140,6 +143,7 @@ class WriterStep:
         if message.arrivals:
             self.unwritten += [(message.shard, arrival) for arrival in message.arrivals]
             self.ordinals[message.shard] = message.arrivals[-1].ordinal + 1
+        self.unwritten += message.rests_on
         self.ended[message.shard] = message.is_last
         self.notes.update(message.notes)
 
@@ -300,7 +304,14 @@ class WriterStep:
             notices=summary["notices"],
             refused=sum(self.reasons.values()),
             watermark_ns=max(self.watermark_ns.values(), default=0),
-            blocks=min(self.next_number.values(), default=0),
+            blocks=min(
+                (
+                    number
+                    for shard, number in self.next_number.items()
+                    if shard < self.shards - self.instrument_shards
+                ),
+                default=0,
+            ),
             is_complete=self.is_complete(),
             newest=[row for act in acts if act.draft.kind == "alert" for row in act.batch.alerts],
         )
