@@ -14,7 +14,8 @@ from numba import config
 
 from console.file_check import EveryDay
 from detectors.core.registry import build_detectors
-from detectors.core.stage import AccountStage, StageConfig
+from detectors.core.stage import StageConfig
+from lab.stages import Stages
 from schemas.columns import ROW, EventColumns, HashKey
 from schemas.referee import RowKey, Verdict, judge_row
 from schemas.scan import Scanner
@@ -23,7 +24,11 @@ SAMPLE: Final = (
     b'{"kind":"order.new","source":"s","event_id":"1","event_time_ns":1772587800000000000,"account_id":"a",'
     b'"order_id":"o","instrument":"i","venue":"XSHG","side":"buy","quantity":1,"price":"1.5"}\n'
 )
-_LAST_COMPILED: Final = "*emit_step*.nbi"
+_FILL: Final = (
+    b'{"kind":"fill","source":"s","event_id":"2","event_time_ns":1772587800000000000,"account_id":"a",'
+    b'"order_id":"o","fill_id":"f","instrument":"i","venue":"XSGE","side":"buy","quantity":1,"price":1}\n'
+)
+_LAST_COMPILED: Final = "*count_self_trades*.nbi"
 _FAR_NS: Final = 2**62
 
 
@@ -44,14 +49,16 @@ def compile_ahead() -> None:
 
 
 def compile_stage() -> None:
-    """Compile the account stage and every rule: rows come from the referee, not the scanner."""
-    judged = judge_row(SAMPLE.rstrip(), RowKey(HashKey()), anonymous=False)
-    assert not isinstance(judged, Verdict)
-    rows = np.zeros(1, ROW)
-    rows[0] = judged[0]
-    rows["line_length"] = len(SAMPLE) - 1
-    columns = EventColumns(rows, np.frombuffer(bytearray(SAMPLE), np.uint8))
-    stage = AccountStage(
+    """Compile both stages and every rule: rows come from the referee, not the scanner."""
+    rows = np.zeros(2, ROW)
+    for index, line in enumerate((SAMPLE, _FILL)):
+        judged = judge_row(line.rstrip(), RowKey(HashKey()), anonymous=False)
+        assert not isinstance(judged, Verdict)
+        rows[index] = judged[0]
+        rows["line_length"][index] = len(line) - 1
+    rows["line_start"][1] = len(SAMPLE)
+    columns = EventColumns(rows, np.frombuffer(bytearray(SAMPLE + _FILL), np.uint8))
+    stage = Stages(
         build_detectors(),
         StageConfig(calendars=EveryDay(), key=HashKey(), lane_names=("sample",)),
     )

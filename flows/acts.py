@@ -19,6 +19,7 @@ from schemas.events import EntitlementChanged
 from schemas.ids import digest_parts
 
 ACTOR: Final = "tapewatch"
+_IDS: Final = frozenset({"account_id", "party_id"})
 
 
 @dataclass(slots=True)
@@ -225,9 +226,24 @@ class ActMaker:
             "trigger": trigger,
             "ordinal": finding.ordinal,
             "why": finding.why,
-            "evidence": finding.evidence,
+            "evidence": self._named(finding.evidence, finding.tenant),
             "counterfactual": finding.counterfactual,
         }
+
+    def _named(self, value: Any, tenant: str) -> Any:
+        """Put tokens in the place of the accounts and parties that evidence names."""
+        if isinstance(value, list):
+            return [self._named(item, tenant) for item in value]
+        if not isinstance(value, dict):
+            return value
+        named = {k: self._named(v, tenant) for k, v in value.items() if k not in _IDS}
+        if "account_id" in value:
+            named |= self.account(tenant, value["account_id"])
+        if "party_id" in value:
+            party = f"{value['counted_by']}\x1f{tenant}\x1f{value['party_id']}"
+            named["party"] = token(self._pepper, "party", party)
+            named["party_shown"] = masked(value["party_id"])
+        return named
 
     @staticmethod
     def _draft(eid: bytes, kind: str, finding: Finding, body: dict[str, Any]) -> EntryDraft:

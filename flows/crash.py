@@ -17,6 +17,7 @@ POINTS: Final = (
     "store.before_commit",
     "store.after_commit",
     "snapshot.account",
+    "snapshot.instruments",
     "snapshot.writer",
     "between",
 )

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.columns import KIND, ROW, EventColumns, Rejected, Rows
-from schemas.copying import copy_bytes
+from schemas.copying import gather_lines
 from schemas.events import SECOND_NS
 from schemas.jit import kernel
 
@@ -204,17 +204,6 @@ class ShardBlock:
 
 def _received(rows: Rows, raw: NDArray[np.uint8], values: dict[str, Any]) -> ShardBlock:
     return ShardBlock(columns=EventColumns(rows, raw), **values)
-
-
-@kernel
-def gather_lines(rows: Rows, raw: NDArray[np.uint8], target: NDArray[np.uint8]) -> None:
-    """Copy the rows' lines into ``target``, one after another, and point the rows there."""
-    place = 0
-    for i in range(len(rows)):
-        length = rows[i]["line_length"]
-        copy_bytes(target, place, raw, rows[i]["line_start"], length)
-        rows[i]["line_start"] = place
-        place += length
 
 
 def own_lines(columns: EventColumns) -> EventColumns:

@@ -113,6 +113,7 @@ class LiveStep(AccountStep):
         message.number, message.is_last = number, is_last
         message.read_ns = block.read_ns
         message.arrivals = self._arrived(block)
+        message.sent = self.send_on(message, output)
         return message
 
     def _have_all_ended(self) -> bool:

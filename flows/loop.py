@@ -6,6 +6,7 @@ second start reads everything again, and since all outputs go by key, adds nothi
 
 from collections.abc import Callable
 
+from flows.instruments import deal_sent
 from flows.kafka_source import KafkaSource
 from flows.lanes import deal
 from flows.plan import Plan
@@ -22,6 +23,11 @@ def run_loop(
     assert not isinstance(source, KafkaSource), "the plain loop reads bounded input only"
     make_stage = plan.stage_factory(source)
     steps = [plan.account_step(shard, make_stage, None) for shard in range(plan.shards)]
+    make_instruments = plan.instrument_stage_factory(source)
+    instruments = [
+        plan.instrument_step(index, make_instruments, None)
+        for index in range(plan.instrument_shards)
+    ]
     writer = plan.writer_step(run_key, None)
     writer.on_progress = on_progress
     try:
@@ -41,4 +47,6 @@ def _run(plan: Plan, source: Source, steps: list[AccountStep], writer: WriterSte
             done = steps[part.shard].take(part)
             observer.applied(steps[part.shard], done)
             messages += done
+        for sent in deal_sent(messages, len(instruments)):
+            messages += instruments[sent.shard].take(sent)
         writer.take(messages)

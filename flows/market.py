@@ -74,7 +74,7 @@ class MarketStep:
     state
         Where it stands; changed in place.
     shards
-        How many shards there are.
+        How many shards of accounts there are.
     """
 
     def __init__(self, state: MarketState, shards: int) -> None:
@@ -86,6 +86,8 @@ class MarketStep:
 
     def take(self, message: ShardMessage) -> list[PeerGroup]:
         """Take a shard's counts; return the groups that no shard can change any more, in order."""
+        if message.is_aligned:  # of instruments: they count no accounts
+            return []
         for counts in message.peers:
             self._add(counts)
         self.state.closed_until_ns[message.shard] = message.closed_until_ns

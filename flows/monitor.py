@@ -1,6 +1,6 @@
 """The dataflow, whole, on one screen.
 
-Only four of the engine's operators are used, and nothing of the monitor's own logic knows it: the
+Only five of the engine's operators are used, and nothing of the monitor's own logic knows it: the
 plain loop (``flows.loop``) runs the same steps and must give the same alerts.
 """
 
@@ -13,8 +13,10 @@ from bytewax.dataflow import Dataflow, Stream
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.operators import StatefulBatchLogic
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
+from msgspec import structs
 
 from flows.guard import Guard
+from flows.instruments import InstrumentMessage, InstrumentStep, deal_sent
 from flows.kafka_source import KafkaSource
 from flows.lanes import ShardBlock, deal
 from flows.live_flow import LiveSource
@@ -53,7 +55,7 @@ def shard_key(shard: int, shards: int, prefix: str = "s") -> str:
 
 
 def build_flow(plan: Plan, run_key: str, hooks: "Hooks") -> Dataflow:
-    """Build the dataflow: lanes, scan, accounts, writer."""
+    """Build the dataflow: lanes, scan, accounts, instruments, writer."""
     source = plan.source()
     observer = plan.observer
     observer.source_opened(source)
@@ -61,6 +63,9 @@ def build_flow(plan: Plan, run_key: str, hooks: "Hooks") -> Dataflow:
     writer_key = shard_key(WRITER_SHARD, plan.shards, "w")
     make_stage = plan.stage_factory(source)
     guard = hooks.guard = Guard(plan.pulse)
+    instruments = plan.instrument_shards
+    instrument_keys = [shard_key(shard, instruments, "i") for shard in range(instruments)]
+    make_instruments = plan.instrument_stage_factory(source)
 
     def start_shard(shard: int, state: Any) -> AccountStep:
         return plan.account_step(shard, make_stage, state)
@@ -68,6 +73,14 @@ def build_flow(plan: Plan, run_key: str, hooks: "Hooks") -> Dataflow:
     @guard.call
     def start_accounts(state: Any) -> Any:
         return guard.logic(observer.logic(AccountLogic(start_shard, plan, pace, state), "accounts"))
+
+    def start_instrument(index: int, state: Any) -> InstrumentStep:
+        return plan.instrument_step(index, make_instruments, state)
+
+    @guard.call
+    def start_instruments(state: Any) -> Any:
+        logic = InstrumentLogic(start_instrument, plan, state)
+        return guard.logic(observer.logic(logic, "instruments"))
 
     @guard.call
     def start_writer(state: Any) -> Any:
@@ -85,6 +98,12 @@ def build_flow(plan: Plan, run_key: str, hooks: "Hooks") -> Dataflow:
     parts = op.flat_map("scan", lanes, deal_out)
     found = op.stateful_batch("accounts", parts, start_accounts)
     messages = op.flat_map("to_writer", found, partial(to_writer, key=writer_key))
+    if instruments:
+        deal_on = guard.call(partial(to_instruments, keys=instrument_keys))
+        sent = op.flat_map_batch("align", found, deal_on)
+        traded = op.stateful_batch("instruments", sent, start_instruments)
+        told = op.flat_map("told", traded, partial(to_writer, key=writer_key))
+        messages = op.merge("findings", messages, told)
     written = op.stateful_batch("write", messages, start_writer)
     op.output("done", written, _Nowhere())
     return flow
@@ -128,8 +147,15 @@ def scan(item: LaneItem, *, keys: Sequence[str], shards: int, observer: Observer
 
 
 def to_writer(item: Keyed, *, key: str) -> list[Keyed]:
-    """Send a shard's message to the one writer."""
-    return [(key, item[1])]
+    """Send a shard's message to the one writer, without what it sends elsewhere."""
+    message: ShardMessage = item[1]
+    return [(key, message if message.sent is None else structs.replace(message, sent=None))]
+
+
+def to_instruments(items: Sequence[Keyed], *, keys: Sequence[str]) -> list[Keyed]:
+    """Deal what several shards send on to the shards of instruments."""
+    sent = deal_sent([message for _, message in items], len(keys))
+    return [(keys[message.shard], message) for message in sent]
 
 
 class Pace:
@@ -288,6 +314,44 @@ class AccountLogic(StatefulBatchLogic[ShardBlock, ShardMessage, dict[str, Any]])
         assert self._step is not None
         self._plan.crash("snapshot.account")
         return {"shard": self._step.shard, "step": self._step.snapshot()}
+
+
+class InstrumentLogic(StatefulBatchLogic[InstrumentMessage, ShardMessage, dict[str, Any]]):
+    """One instrument shard's step under the engine; its first message says which shard it is."""
+
+    def __init__(
+        self,
+        start: Callable[[int, Any], InstrumentStep],
+        plan: Plan,
+        state: dict[str, Any] | None,
+    ) -> None:
+        self._start = start
+        self._plan = plan
+        self._index = 0 if state is None else int(state["index"])
+        self._step = None if state is None else start(self._index, state["step"])
+
+    @property
+    def step(self) -> InstrumentStep | None:
+        """The shard's step; None before its first message."""
+        return self._step
+
+    def on_batch(self, values: list[InstrumentMessage]) -> tuple[list[ShardMessage], bool]:
+        """Take messages; keep the state for ever."""
+        if self._step is None:
+            self._index = values[0].shard
+            self._step = self._start(self._index, None)
+        messages = [message for value in values for message in self._step.take(value)]
+        return messages, StatefulBatchLogic.RETAIN
+
+    def on_eof(self) -> tuple[list[ShardMessage], bool]:
+        """Do nothing: a stop is not the end of the input."""
+        return [], StatefulBatchLogic.RETAIN
+
+    def snapshot(self) -> dict[str, Any]:
+        """Copy the state."""
+        assert self._step is not None
+        self._plan.crash("snapshot.instruments")
+        return {"index": self._index, "step": self._step.snapshot()}
 
 
 class WriterLogic(StatefulBatchLogic[ShardMessage, Keyed, dict[str, Any]]):

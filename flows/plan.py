@@ -11,6 +11,7 @@ from msgspec import Struct
 from msgspec import json as msgspec_json
 
 from detectors.core.contract import Detector
+from detectors.core.instrument_stage import InstrumentConfig, InstrumentScratch, InstrumentStage
 from detectors.core.memory import Scratch
 from detectors.core.packs import pack_names
 from detectors.core.registry import build_detectors, detector_names, detector_type
@@ -25,6 +26,7 @@ from flows.crash import CrashPoints
 from flows.datafolder import Paths
 from flows.edges import kafka_url
 from flows.heartbeats import Idle
+from flows.instruments import InstrumentStep, instrument_shards
 from flows.kafka_source import KafkaOptions, KafkaSource
 from flows.live_outputs import open_live
 from flows.live_step import resume_live
@@ -144,6 +146,12 @@ class Plan:
     def shards(self) -> int:
         """How many shards accounts are dealt to."""
         return int(self.config.value("shards"))
+
+    @property
+    def instrument_shards(self) -> int:
+        """How many shards instruments are dealt to; 0 where no rule in use needs any."""
+        is_needed = any(detector.is_aligned for detector in self.detectors())
+        return instrument_shards(self.shards) if is_needed else 0
 
     def identities(self) -> tuple[InputSource, ...]:
         """Return what the inputs are, whatever they are called; reads every file once."""
@@ -281,6 +289,26 @@ class Plan:
             return resume_live(shard, make_stage, batch_rows, state, self._script)
         return AccountStep.resume(shard, make_stage, batch_rows, state)
 
+    def instrument_stage_factory(
+        self, source: Source | KafkaSource
+    ) -> Callable[[], InstrumentStage]:
+        """Return a function that makes an instrument shard's stage."""
+        config = InstrumentConfig(
+            key=self.key(),
+            lane_names=source.lane_names,
+            tenant=TENANT,
+            side_window_ns=int(self.config.value("trades.pair_window_ns")),
+            sides_max=int(self.config.value("trades.pairs_max")),
+        )
+        detectors, scratch = self.detectors(), InstrumentScratch()  # as for accounts
+        return lambda: InstrumentStage(detectors, config, scratch)
+
+    def instrument_step(
+        self, index: int, make_stage: Callable[[], InstrumentStage], state: dict[str, Any] | None
+    ) -> InstrumentStep:
+        """Start one shard of instruments; to the writer they come after those of accounts."""
+        return InstrumentStep.resume(self.shards + index, self.shards, make_stage, state)
+
     def _script(self, shard: int, ordinal: int) -> list[Arrival]:
         """Return the order of arrivals that an earlier run wrote down."""
         with closing(ArrivalLog(self.paths.arrivals)) as log:
@@ -331,7 +359,11 @@ class Plan:
             ),
         )
         step = WriterStep(
-            Policy(policy_state, maker, notices, may_notify), outputs, run_key, self.shards
+            Policy(policy_state, maker, notices, may_notify),
+            outputs,
+            run_key,
+            self.shards + self.instrument_shards,
+            self.instrument_shards,
         )
         if state is not None:
             step.restore(state)

@@ -105,11 +105,11 @@ class Policy:
         told = 0
         for office in message.office:
             for finding in message.findings[told : office.findings_before]:
-                acts += self._on_finding(finding, message.shard)
+                acts += self._on_finding(finding, message)
             told = office.findings_before
             acts += self._on_office(office)
         for finding in message.findings[told:]:
-            acts += self._on_finding(finding, message.shard)
+            acts += self._on_finding(finding, message)
         acts += self.notices.catch_up_all(message.watermark_ns, message.shard)
         if message.is_last:
             acts += self.notices.finish(message.shard)
@@ -130,9 +130,7 @@ class Policy:
         return [
             HeadroomRow(
                 rule_id=near.rule_id,
-                subject=near.account_id
-                if near.instrument is None
-                else f"{near.account_id} {near.instrument}",
+                subject=near.subject or " ".join(filter(None, (near.account_id, near.instrument))),
                 account_id=near.account_id,
                 instrument=near.instrument,
                 value=near.value,
@@ -150,9 +148,13 @@ class Policy:
             acts += self.notices.catch_up(person, office.event.event_time_ns)
         return acts + self.notices.on_office(office)
 
-    def _on_finding(self, finding: Finding, shard: int) -> list[Act]:
+    def _on_finding(self, finding: Finding, message: ShardMessage) -> list[Act]:
         key = f"{finding.rule.id}\x1f{finding.tenant}\x1f{finding.subject}"
-        acts = self.notices.catch_up(_person(finding), finding.event_time_ns)
+        acts: list[Act] = []
+        # What an instrument shard finds comes at no fixed point among the messages of the person's
+        # own shard: it must not move what those bring about.
+        if not message.is_aligned:
+            acts += self.notices.catch_up(_person(finding), finding.event_time_ns)
         if finding.rule.id in self._may_notify and finding.phase in RECHECKS:
             acts += self.notices.recheck(finding)  # before this finding sends a notice of its own
         episode = self.state.episodes.get(key)
@@ -162,10 +164,11 @@ class Policy:
         if episode is not None:
             acts += self._update(key, episode, finding)
         elif finding.phase in OPENS or finding.phase == "growth":
-            acts += self._open(key, finding, shard)
+            acts += self._open(key, finding, message)
         return acts
 
-    def _open(self, key: str, finding: Finding, shard: int) -> list[Act]:
+    def _open(self, key: str, finding: Finding, message: ShardMessage) -> list[Act]:
+        shard = message.shard
         number = self._maker.detector_version(finding.detector)
         alert = _alert_row(finding, alert_id(finding, number))
         notice = (
@@ -178,7 +181,7 @@ class Policy:
         self.state.episodes[key] = episode
         counts = self.state.alerts_by_detector
         counts[finding.detector] = counts.get(finding.detector, 0) + 1
-        if finding.rule.id not in self._may_notify:
+        if finding.rule.id not in self._may_notify and not message.is_aligned:
             self._note_case(finding)
         act = self._maker.alert(finding, alert, notice)
         act.batch.episodes.append(_episode_row(episode))

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from detectors.core.features import HandOut
 from detectors.core.peers import PeerCounts
+from detectors.core.sent_rows import join
 from detectors.core.stage import AccountStage, OfficeEvent, StageOutput
+from flows.align import Mark, SentPart
 from flows.arrivals import Arrival
 from flows.calendars import TradingDays
 from flows.lanes import NEVER_NS, LaneTime, ShardBlock
@@ -21,6 +23,7 @@ from schemas.events import SECOND_NS
 
 END_OF_TIME_NS: Final = 2**62
 _CLOSE_EVERY_NS: Final = 60 * SECOND_NS
+_MARK_EVERY_NS: Final = SECOND_NS // 10  # without rows an instrument shard need not hear more often
 
 
 class LostLine(Struct, frozen=True, kw_only=True):
@@ -37,7 +40,9 @@ class ShardMessage(Struct, kw_only=True):
     ``watermark_ns`` is the time up to which nothing of this shard can still come, and
     ``closed_until_ns`` the time up to which ended days have been judged, which lags a little.
     ``notes`` are sentences for people that no earlier message of the shard held; ``is_last`` says
-    that no message of the shard follows. ``arrivals`` are the blocks whose order decided it.
+    that no message of the shard follows. ``arrivals`` are the blocks whose order decided it;
+    ``sent`` goes to the instrument shards. Messages of those are ``is_aligned``, come from several
+    accounts, and have in ``rests_on`` the account shards' blocks whose order decided them.
     """
 
     shard: int
@@ -55,6 +60,9 @@ class ShardMessage(Struct, kw_only=True):
     features: HandOut | None = None
     peers: list[PeerCounts] = []
     read_ns: int = 0  # when the block was read, by the steady clock; nothing is decided by it
+    sent: SentPart | None = None
+    is_aligned: bool = False
+    rests_on: list[tuple[int, Arrival]] = []
 
 
 @dataclass(slots=True)
@@ -81,6 +89,7 @@ class AccountStep:
     refused: int = 0
     skipped: dict[str, int] = field(default_factory=dict)
     told: set[str] = field(default_factory=set)
+    marked_ns: int = NEVER_NS  # the watermark that every instrument shard has heard of
 
     def take(self, block: ShardBlock) -> list[ShardMessage]:
         """Take a block when its turn comes; return the messages of every block now done.
@@ -110,6 +119,7 @@ class AccountStep:
         message = self._message(output, lost, watermark_ns)
         message.number, message.is_last = block.number, block.is_last
         message.read_ns = block.read_ns
+        message.sent = self.send_on(message, output)
         return message
 
     def _take_rows(self, block: ShardBlock, carry: NDArray[np.int64], output: StageOutput) -> None:
@@ -117,6 +127,18 @@ class AccountStep:
         for start in range(0, len(rows), self.batch_rows):
             part = EventColumns(rows[start : start + self.batch_rows], block.columns.raw)
             output.extend(self.stage.take(part, carry))
+
+    def send_on(self, message: ShardMessage, output: StageOutput) -> SentPart | None:
+        """Return what a message's block sends to the instrument shards, if it is time to."""
+        if not self.stage.sends_on:
+            return None
+        until_ns = END_OF_TIME_NS if message.is_last else message.watermark_ns
+        is_due = bool(message.arrivals) or until_ns >= self.marked_ns + _MARK_EVERY_NS
+        if not is_due and not output.sent:
+            return None
+        if is_due:
+            self.marked_ns = until_ns
+        return SentPart(join(output.sent), Mark(self.shard, message.number, until_ns), is_due)
 
     def _message(
         self, output: StageOutput, lost: list[LostLine], watermark_ns: int
@@ -192,6 +214,7 @@ class AccountStep:
             "refused": self.refused,
             "skipped": dict(self.skipped),
             "told": sorted(self.told),
+            "marked_ns": self.marked_ns,
         }
 
     @classmethod
@@ -213,6 +236,7 @@ class AccountStep:
             step.refused = state["refused"]
             step.skipped = dict(state["skipped"])
             step.told = set(state["told"])
+            step.marked_ns = state["marked_ns"]
         return step
 
 

@@ -85,7 +85,9 @@ class WriterStep:
     run_key
         Names the run in the store.
     shards
-        How many shards must have ended before the run is complete.
+        How many shards must have ended before the run is complete; those of instruments come last.
+    instrument_shards
+        How many of these are of instruments.
     on_progress
         Called after each batch of messages.
     observer
@@ -96,6 +98,7 @@ class WriterStep:
     outputs: WriterOutputs
     run_key: str
     shards: int
+    instrument_shards: int = 0
     on_progress: Callable[[Progress], None] = lambda _progress: None
     next_number: dict[int, int] = field(default_factory=dict)
     ended: dict[int, bool] = field(default_factory=dict)
@@ -116,7 +119,7 @@ class WriterStep:
     observer: Observer = field(default_factory=Observer)
 
     def __post_init__(self) -> None:
-        self.market = MarketStep(MarketState(), self.shards)
+        self.market = MarketStep(MarketState(), self.shards - self.instrument_shards)
 
     def take(self, messages: Sequence[ShardMessage]) -> None:
         """Make a batch of messages durable, whole, before returning."""
@@ -152,6 +155,7 @@ class WriterStep:
         if message.arrivals:
             self.unwritten += [(message.shard, arrival) for arrival in message.arrivals]
             self.ordinals[message.shard] = message.arrivals[-1].ordinal + 1
+        self.unwritten += message.rests_on
         self.ended[message.shard] = message.is_last
         self.notes.update(message.notes)
 
@@ -323,7 +327,14 @@ class WriterStep:
             notices=summary["notices"],
             refused=sum(self.reasons.values()),
             watermark_ns=max(self.watermark_ns.values(), default=0),
-            blocks=min(self.next_number.values(), default=0),
+            blocks=min(
+                (
+                    number
+                    for shard, number in self.next_number.items()
+                    if shard < self.shards - self.instrument_shards
+                ),
+                default=0,
+            ),
             is_complete=self.is_complete(),
             newest=[row for act in acts if act.draft.kind == "alert" for row in act.batch.alerts],
         )
@@ -399,7 +410,7 @@ class WriterStep:
         self.notes = set(own["notes"])
         self.sums = own["sums"]
         market = msgspec_json.decode(state["market"], type=MarketState)
-        self.market = MarketStep(market, self.shards)
+        self.market = MarketStep(market, self.shards - self.instrument_shards)
         self.outputs.ledger.check_snapshot(*state["ledger"])
 
 

@@ -1,6 +1,6 @@
 """What the detectors say of planted abuse and of innocent look-alikes: one row a plant.
 
-A simulated day runs through the account stage alone, with every rule of every pack, in memory.
+A simulated day runs through both stages alone, with every rule of every pack, in memory.
 """
 
 from collections import defaultdict
@@ -12,10 +12,11 @@ from msgspec import Struct
 
 from detectors.core.contract import Detector
 from detectors.core.registry import build_detectors
-from detectors.core.stage import AccountStage, StageConfig
+from detectors.core.stage import StageConfig
 from flows.calendars import TradingDays
 from flows.lanes import LaneTime, stamp
 from lab.simulator import Market, SimulatorConfig, Truth
+from lab.stages import Stages
 from schemas.alerts import Finding
 from schemas.columns import HashKey
 from schemas.scan import Scanner
@@ -75,8 +76,8 @@ def _calendars() -> TradingDays:
 def findings_of(
     blocks: Iterable[bytes], detectors: Sequence[Detector] | None = None
 ) -> list[Finding]:
-    """Run one lane of NDJSON through the account stage, with all packs unless told otherwise."""
-    stage = AccountStage(
+    """Run one lane of NDJSON through both stages, with all packs unless told otherwise."""
+    stage = Stages(
         build_detectors() if detectors is None else detectors,
         StageConfig(calendars=_calendars(), key=_KEY, lane_names=("sim",)),
     )
@@ -96,13 +97,20 @@ def plants_table(config: SimulatorConfig) -> PlantsTable:
     return tabulate(market.truth(), findings_of(market.blocks()))
 
 
+def accounts_of(finding: Finding) -> set[str]:
+    """Return every account that a finding is about: of a party, all that it names."""
+    named = {one["account_id"] for one in finding.evidence.get("accounts", ())}
+    return named or {finding.account_id}
+
+
 def tabulate(truth: Sequence[Truth], findings: Iterable[Finding]) -> PlantsTable:
     """Hold findings against truth."""
     alerted: dict[str, set[str]] = defaultdict(set)
     withdrawn: set[str] = set()
     for finding in findings:
         if finding.phase in _RAISES:
-            alerted[finding.account_id].add(finding.rule.id)
+            for account_id in accounts_of(finding):
+                alerted[account_id].add(finding.rule.id)
         if finding.phase == "withdrawn":
             withdrawn.add(finding.account_id)
     groups: dict[tuple[str, str, float], list[Truth]] = defaultdict(list)

@@ -14,6 +14,7 @@ from schemas.jit import inlined
 # ``tests/unit/schemas/test_wire.py`` holds them equal to ``schemas.wire`` and ``schemas.columns``.
 STRING, INTEGER, MONEY, BOOLEAN, CHOICE, COMPLEX, LIST = 1, 2, 3, 4, 5, 6, 7
 KEEP_HASH, KEEP_EVENT, KEEP_ACCOUNT, KEEP_SOURCE, KEEP_TENANT = 1, 2, 3, 4, 5
+KEEP_COUNTER, KEEP_OWNER, KEEP_GROUP = 6, 7, 8
 TOKEN_STRING, TOKEN_NUMBER, TOKEN_TRUE, TOKEN_FALSE, TOKEN_NULL, TOKEN_LIST = 1, 2, 3, 4, 5, 6
 NO_POINT, ODD_NUMBER = -1, -2  # in place of a number's count of decimals
 HAS_PRICE = 1
@@ -31,6 +32,8 @@ MURMUR_HALF = _OFFSETS["account_murmur2"] // 4
 SOURCE_WORD = _OFFSETS["source_1"] // 8
 EVENT_WORD = _OFFSETS["event_1"] // 8
 ACCOUNT_WORD = _OFFSETS["account_1"] // 8
+NAME_WORD = _OFFSETS["name_1"] // 8
+NOTICE_WORD = _OFFSETS["notice_1"] // 8
 
 
 class RowViews(NamedTuple):
@@ -77,7 +80,7 @@ class Work(NamedTuple):
         Shape (CONTEXTS, 3) int64: start, length and number of the key, with the colon and the
         white space around it, that last stood in each context; length 0 where none did.
     pending
-        Shape (6, 2) int64: start and length by what is kept of a string.
+        Shape (9, 2) int64: start and length by what is kept of a string.
     """
 
     tokens: NDArray[np.int64]
@@ -114,7 +117,7 @@ def make_work(key_count: int) -> Work:
         memo=np.full((words, 2), -1, np.int64),
         memo_hash=np.zeros(words, np.uint64),
         guesses=np.zeros((CONTEXTS, 3), np.int64),
-        pending=np.zeros((6, 2), np.int64),
+        pending=np.zeros((9, 2), np.int64),
     )
 
 
@@ -280,6 +283,17 @@ def put_identity(buffer: Bytes, work: Any, place: Any, keys: Any) -> None:
     rows.hashes[row, ACCOUNT_WORD] = one
     rows.hashes[row, ACCOUNT_WORD + 1] = two
     rows.halves[row, MURMUR_HALF] = np.uint32(murmur2(buffer, start, length))
+    if pending[KEEP_COUNTER, 1] > 0:
+        start, length = pending[KEEP_COUNTER, 0], pending[KEEP_COUNTER, 1]
+        one, two = hash_text(buffer, start, length, tenant, key)
+        rows.hashes[row, NAME_WORD] = one
+        rows.hashes[row, NOTICE_WORD] = two
+    if pending[KEEP_OWNER, 1] > 0:
+        start, length = pending[KEEP_OWNER, 0], pending[KEEP_OWNER, 1]
+        rows.hashes[row, NAME_WORD], _ = hash_text(buffer, start, length, tenant, key)
+    if pending[KEEP_GROUP, 1] > 0:
+        start, length = pending[KEEP_GROUP, 0], pending[KEEP_GROUP, 1]
+        rows.hashes[row, NOTICE_WORD], _ = hash_text(buffer, start, length, tenant, key)
 
 
 @inlined
@@ -308,6 +322,9 @@ def put_fields(
     """Check all tokens against the kind and write them; False if the line is not plain."""
     work.pending[KEEP_ACCOUNT, 1] = 0
     work.pending[KEEP_TENANT, 1] = 0
+    work.pending[KEEP_COUNTER, 1] = 0
+    work.pending[KEEP_OWNER, 1] = 0
+    work.pending[KEEP_GROUP, 1] = 0
     required = 0
     foreign = 0
     key_count = tables.spec_of.shape[1]

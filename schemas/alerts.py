@@ -58,7 +58,10 @@ class Finding(Struct, frozen=True, kw_only=True):
 
 
 class Headroom(Struct, frozen=True, kw_only=True):
-    """How near a subject is to a rule's figure: shown, never an alert."""
+    """How near a subject is to a rule's figure: shown, never an alert.
+
+    ``subject`` is empty where account and instrument say it all.
+    """
 
     rule_id: str
     account_id: str
@@ -67,3 +70,4 @@ class Headroom(Struct, frozen=True, kw_only=True):
     value: float
     figure: float
     projected_breach_ns: int | None
+    subject: str = ""

@@ -60,8 +60,10 @@ ROW: Final = np.dtype(
         ("instrument_1", "<u8"),
         ("venue_1", "<u8"),
         ("source_1", "<u8"),
-        ("name_1", "<u8"),  # app.event name
-        ("notice_1", "<u8"),  # app.event notice_id
+        # app.event: name; fill: low half of the counterparty, as account_1; ref.account: owner
+        ("name_1", "<u8"),
+        # app.event: notice_id; fill: high half, as account_2; ref.account: control group
+        ("notice_1", "<u8"),
         ("price_e8", "<i8"),  # also equity
         ("quantity_e8", "<i8"),
         ("amount_e8", "<i8"),  # realized_pnl; cash.flow amount; equity exposure

@@ -7,6 +7,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic, overload
 
 from schemas.columns import Bytes
+from schemas.jit import kernel
 
 
 @intrinsic
@@ -38,3 +39,17 @@ def _copy_bytes_overload(target, place, source, start, size):  # type: ignore[no
     return lambda target, place, source, start, size: _copy_at(  # type: ignore[call-arg]
         target, np.int64(place), source, np.int64(start), np.int64(size)
     )
+
+
+@kernel
+def gather_lines(rows: Any, raw: Bytes, target: Bytes) -> None:
+    """Copy the rows' lines into ``target``, one after another, and point the rows there.
+
+    ``rows`` have the fields ``line_start`` and ``line_length``; ``target`` has room for all of it.
+    """
+    place = 0
+    for i in range(len(rows)):
+        length = rows[i]["line_length"]
+        copy_bytes(target, place, raw, rows[i]["line_start"], length)
+        rows[i]["line_start"] = place
+        place += length

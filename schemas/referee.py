@@ -73,6 +73,12 @@ class RowKey(NamedTuple):
 
 
 _NAMES_DECODER: Final = msgspec.json.Decoder(Names)
+# Names whose hash depends on the tenant, and the columns of its halves, as many as are kept.
+_OF_TENANT: Final = {
+    "counter_account_id": ("name_1", "notice_1"),
+    "beneficial_owner": ("name_1",),
+    "control_group": ("notice_1",),
+}
 
 
 def judge(line: bytes, *, anonymous: bool = False) -> Event | Verdict:
@@ -425,7 +431,8 @@ def _put_value(row: np.void, field: wire.Field, value: Any, key: HashKey) -> Non
     elif not field.column:
         return
     elif field.value_type == wire.STRING:
-        row[field.column] = hash_bytes(value.encode(), 0, key)[0]
+        if field.name not in _OF_TENANT:  # those with the account's, below
+            row[field.column] = hash_bytes(value.encode(), 0, key)[0]
     elif field.value_type == wire.CHOICE:
         row[field.column] = field.choices.index(value) + 1
     else:
@@ -444,6 +451,12 @@ def _put_identity(row: np.void, event: Event, row_key: RowKey) -> None:
         tenant = hash_bytes(event.tenant.encode(), 0, key)[0]
     row["account_1"], row["account_2"] = hash_bytes(account.encode(), tenant, key)
     row["account_murmur2"] = murmur2_bytes(account.encode())
+    for name, places in _OF_TENANT.items():
+        value = getattr(event, name, None)
+        if value is not None:
+            hashed = hash_bytes(value.encode(), tenant, key)
+            for place, half in zip(places, hashed, strict=False):
+                row[place] = half
 
 
 def money_of(raw: msgspec.Raw) -> int | None:

@@ -101,6 +101,9 @@ SETTINGS: Final = (
 
     Setting("order_table.age_max_ns", 90 * DAY_NS, "ns of event time", "Orders good till cancelled, and orders on venues without a close, are let go at this age.", SECOND_NS, 3_650 * DAY_NS),
 
+    Setting("trades.pair_window_ns", 10 * SECOND_NS, "ns of event time", "The first report of a trade waits so long for the other side's; two gateways report one trade within seconds.", 0, 7 * DAY_NS),
+    Setting("trades.pairs_max", 1_048_576, "trades per instrument shard", "Caps the memory of trades that wait for their other side (80 bytes a trade); reaching it lets the oldest go, which is counted.", 1, 268_435_456),
+
     Setting("notices.expiry_ns", 72 * HOUR_NS, "ns of event time", "A customer notice that nobody answers ends after this, and the account is looked at again.", SECOND_NS, 3_650 * DAY_NS),
     Setting("notices.simulated_only", True, "true or false", "Verification notices go to simulated-trading accounts only, as the source rule says."),
 

@@ -17,6 +17,8 @@ from schemas import columns, events
 FOREIGN, STRING, INTEGER, MONEY, BOOLEAN, CHOICE, COMPLEX, LIST = range(8)
 # What is done with a string.
 KEEP_NOTHING, KEEP_HASH, KEEP_EVENT, KEEP_ACCOUNT, KEEP_SOURCE, KEEP_TENANT = range(6)
+# Other names whose hash depends on the tenant: of an account (128 bits), and of who is behind one.
+KEEP_COUNTER, KEEP_OWNER, KEEP_GROUP = range(6, 9)
 
 COLUMN_OF: Final = {
     "event_id": "event_1",
@@ -29,6 +31,9 @@ COLUMN_OF: Final = {
     "venue": "venue_1",
     "name": "name_1",
     "notice_id": "notice_1",
+    "counter_account_id": "name_1",
+    "beneficial_owner": "name_1",
+    "control_group": "notice_1",
     "event_time_ns": "event_time_ns",
     "opened_ns": "opened_ns",
     "price": "price_e8",
@@ -81,6 +86,9 @@ _KEEPS: Final = {
     "account_id": KEEP_ACCOUNT,
     "source": KEEP_SOURCE,
     "tenant": KEEP_TENANT,
+    "counter_account_id": KEEP_COUNTER,
+    "beneficial_owner": KEEP_OWNER,
+    "control_group": KEEP_GROUP,
 }
 _WORD: Final = 8
 _INT_LIMITS: Final = (-(2**63), 2**63 - 1)

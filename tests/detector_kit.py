@@ -15,6 +15,7 @@ from detectors.core.registry import build_detector, detector_names, detector_typ
 from detectors.core.stage import AccountStage, StageConfig, StageOutput
 from flows.calendars import TradingDays
 from flows.lanes import NEVER_NS, stamp
+from lab.stages import Stages
 from schemas.columns import EventColumns, HashKey
 from schemas.events import SECOND_NS
 from schemas.scan import Scanner
@@ -86,10 +87,11 @@ def rule_of(name: str, parameters: dict[str, Any] | None = None, **fields: Any) 
 
 
 def all_rules() -> list[RuleSpec]:
-    """Return one rule for each set of examples of each detector."""
+    """Return one rule for each set of examples of each detector on accounts."""
     return [
         rule_of(name, dict(parameters), id=f"test.{name}.{example}")
         for name in detector_names()
+        if detector_type(name).subject != "party"
         for example, parameters in detector_type(name).examples().items()
     ]
 
@@ -104,11 +106,12 @@ def calendars_of_venues() -> TradingDays:
     return TradingDays("24/7")
 
 
-def stage_of(rules: Sequence[RuleSpec], **config: Any) -> AccountStage:
+def stage_of(rules: Sequence[RuleSpec], **config: Any) -> Any:
+    """Return the account stage, with the instrument stage behind it where a rule needs that."""
     calendars = config.pop("calendars", None) or calendars_of_venues()
-    return AccountStage(
-        detectors_of(rules), StageConfig(calendars=calendars, key=KEY, lane_names=("t",), **config)
-    )
+    detectors = detectors_of(rules)
+    make = Stages if any(detector.is_aligned for detector in detectors) else AccountStage
+    return make(detectors, StageConfig(calendars=calendars, key=KEY, lane_names=("t",), **config))
 
 
 def columns_of(events: Iterable[Event | bytes]) -> EventColumns:
@@ -125,10 +128,10 @@ def no_carry() -> Any:
 
 
 def feed(
-    stage: AccountStage,
+    stage: Any,
     columns: EventColumns,
     sizes: Iterable[int] = (),
-    between: Callable[[AccountStage], AccountStage] = lambda stage: stage,
+    between: Callable[[Any], Any] = lambda stage: stage,
     close_after: Callable[[int], int | None] = lambda _: None,
 ) -> StageOutput:
     """Give a stage its rows in parts of ``sizes`` (the rest at once), then end the input.
@@ -154,10 +157,10 @@ def run(events: Iterable[Event | bytes], rules: Sequence[RuleSpec], **config: An
     return feed(stage_of(rules, **config), columns_of(events))
 
 
-def reborn(rules: Sequence[RuleSpec], **config: Any) -> Callable[[AccountStage], AccountStage]:
+def reborn(rules: Sequence[RuleSpec], **config: Any) -> Callable[[Any], Any]:
     """Return what makes a stage anew from the pickled dump of another, as after a crash."""
 
-    def resume(stage: AccountStage) -> AccountStage:
+    def resume(stage: Any) -> Any:
         fresh = stage_of(rules, **config)
         fresh.restore(pickle.loads(pickle.dumps(stage.dump())))
         return fresh

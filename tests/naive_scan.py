@@ -120,6 +120,13 @@ def row(line: bytes, known: set[str], key: columns.HashKey, tenant: str | None) 
         tweak = 0 if named is None else hash_text(named, 0, key)[0]
         out["account_1"], out["account_2"] = hash_text(account, tweak, key)
         out["account_murmur2"] = murmur2(account.encode())
+        if "counter_account_id" in event:
+            counter = hash_text(event["counter_account_id"], tweak, key)
+            out["name_1"], out["notice_1"] = counter
+        if "beneficial_owner" in event:
+            out["name_1"] = hash_text(event["beneficial_owner"], tweak, key)[0]
+        if "control_group" in event:
+            out["notice_1"] = hash_text(event["control_group"], tweak, key)[0]
     return out
 
 

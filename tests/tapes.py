@@ -9,7 +9,8 @@ One line an act::
     end        !confirmed A      instant_cancels
 
 ``1..3`` stands for three orders at the same time. ``new``, ``cancel``, ``replace``, ``fill``,
-``expire``, ``reject``, ``closed``, ``file`` become events; ``again`` sends the last line's events
+``expire``, ``reject``, ``closed``, ``file``, ``owner`` become
+events; ``again`` sends the last line's events
 once more. A line with ``!`` names what must be found at its time (``end``: when the day is over):
 ``!alert`` an opening or provisional finding, or a phase by name; and fields of its evidence.
 Whatever else is found is a fault.
@@ -83,9 +84,17 @@ def write(tape: Tape, name: str, seconds: float, order: str, more: dict[str, Any
         entry = {"registration": kind, "valid_from_ns": at(0), "valid_until_ns": at(valid_s)}
         if "instrument" in more:
             entry["instrument"] = more.pop("instrument")
-        tape.add("ref.account", seconds, registrations=[entry], **more)
+        tape.add("ref.account", seconds, registrations=[entry], **on_file(more))
+    elif name == "owner":
+        tape.add("ref.account", seconds, **on_file(more))
     else:
         raise ValueError(f"no act is called {name!r}")
+
+
+def on_file(more: dict[str, Any]) -> dict[str, Any]:
+    """Spell who is behind an account as an event does."""
+    names = {"owner": "beneficial_owner", "group": "control_group"}
+    return {names.get(name, name): value for name, value in more.items()}
 
 
 def orders_of(text: str) -> list[str]:

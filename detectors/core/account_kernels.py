@@ -36,9 +36,17 @@ from detectors.core.order_table import (
     order_keys,
     withdraw,
 )
+from detectors.core.placing import (
+    DAY_NS,
+    account_of,
+    contract_keys,
+    instrument_of,
+    new_contract,
+    place,
+)
 from detectors.core.registrations import registered
 from detectors.core.round_trips import count_order, trade
-from detectors.core.tables import fetch_head, fetch_row, find, insert, mix
+from detectors.core.tables import fetch_head, fetch_row, find
 from schemas.columns import (
     CANCEL_REASON,
     FLAG_CLAIMS_HEDGE,
@@ -50,7 +58,6 @@ from schemas.columns import (
     KIND,
     TIME_IN_FORCE,
 )
-from schemas.events import SECOND_NS
 from schemas.jit import Int, inlined, kernel
 
 _NEW: Final = KIND["order.new"]
@@ -68,7 +75,6 @@ _UNKNOWN: Final = CANCEL_REASON["unknown"]
 _KILL_SWITCH: Final = CANCEL_REASON["kill_switch"]
 _IOC: Final = TIME_IN_FORCE["ioc"]
 _FOK: Final = TIME_IN_FORCE["fok"]
-_DAY_NS: Final = 86_400 * SECOND_NS
 _FAR: Final = 12  # rows ahead of the one in hand, when its chains' heads are asked for
 _NEAR: Final = 6  # and when the rows they lead to are
 # Why ``take_rows`` returned.
@@ -76,108 +82,10 @@ DONE, MEET, FILE = range(3)
 
 
 @kernel
-def _day_index(starts: Any, time_ns: Int) -> Any:
-    """Return the last index whose start is at or before the time; -1 for none. Bisection."""
-    low, high = np.int64(0), np.int64(len(starts))
-    while low < high:
-        middle = (low + high) // 2
-        if starts[middle] <= time_ns:
-            low = middle + 1
-        else:
-            high = middle
-    return low - 1
-
-
-@kernel
-def _look_up_day(arrays: Any, instrument: Any, time_ns: Int, zone_day_ns: Int) -> None:
-    """Note the trading day: the calendar's, or a day of UTC shifted by ``zone_day_ns``."""
-    if instrument["calendar"] > 0:
-        starts = arrays.day_starts[instrument["calendar"] - 1]
-        index = _day_index(starts, time_ns)
-        if 0 <= index < len(starts) - 1:
-            instrument["day"] = arrays.day_numbers[instrument["calendar"] - 1, index]
-            instrument["day_start_ns"] = starts[index]
-            instrument["day_end_ns"] = starts[index + 1]
-            return
-    day = (time_ns - zone_day_ns) // _DAY_NS
-    instrument["day"] = day
-    instrument["day_start_ns"] = day * _DAY_NS + zone_day_ns
-    instrument["day_end_ns"] = (day + 1) * _DAY_NS + zone_day_ns
-
-
-@kernel
-def _account_of(arrays: Any, row: Any) -> Any:
-    """Return the account's row, a new one where it is new."""
-    index = find(arrays.account_heads, arrays.accounts, row["account_1"], row["account_2"])
-    if index >= 0:
-        return index
-    index = insert(
-        arrays.account_heads,
-        arrays.accounts,
-        arrays.account_counters,
-        row["account_1"],
-        row["account_2"],
-    )
-    account = arrays.accounts[index]
-    account["registrations"] = 0
-    account["flags"] = 0
-    account["claimed"] = 0
-    return index
-
-
-@inlined
-def _instrument_of(arrays: Any, row: Any) -> Any:
-    """Return the instrument's row, or -1."""
-    heads, instruments = arrays.instrument_heads, arrays.instruments
-    return find(heads, instruments, row["instrument_1"], row["venue_1"])
-
-
-@inlined
-def _contract_keys(row: Any) -> Any:
-    """Return the key of account x instrument."""
-    key_1 = mix(row["account_1"], row["instrument_1"])
-    return key_1, mix(row["instrument_1"], row["account_2"] ^ row["venue_1"])
-
-
-@kernel
-def _new_contract(arrays: Any, row: Any, account: Int) -> Any:
-    """Give account x instrument a row; the instrument has one."""
-    key_1, key_2 = _contract_keys(row)
-    index = insert(arrays.contract_heads, arrays.contracts, arrays.contract_counters, key_1, key_2)
-    contract = arrays.contracts[index]
-    contract["instrument"] = _instrument_of(arrays, row)
-    contract["account"] = account
-    contract["position_e8"] = 0
-    contract["cash_high"] = 0
-    contract["cash_low"] = 0
-    contract["given_pnl_e8"] = 0
-    contract["opened_ns"] = 0
-    contract["reductions_without_pnl"] = 0
-    return index
-
-
-@kernel
-def _place(arrays: Any, settings: Any, step: Any, contract: Int) -> None:
-    """Fill in what follows from the instrument: rules, exemptions, trading day."""
-    step["contract"] = contract
-    instrument = arrays.instruments[arrays.contracts[contract]["instrument"]]
-    step["rules"] = instrument["rules"]
-    link = np.int64(arrays.accounts[step["account"]]["registrations"])
-    if link > 0:
-        step["registered"] = registered(
-            arrays.registrations, link, instrument["key_1"], step["time_ns"]
-        )
-    if not instrument["day_start_ns"] <= step["time_ns"] < instrument["day_end_ns"]:
-        _look_up_day(arrays, instrument, step["time_ns"], settings.zone_day_ns)
-    step["day"] = instrument["day"]
-    step["day_end_ns"] = instrument["day_end_ns"]
-
-
-@kernel
 def _on_new(arrays: Any, settings: Any, row: Any, step: Any, contract: Int) -> None:
     if contract < 0:
-        contract = _new_contract(arrays, row, step["account"])
-    _place(arrays, settings, step, contract)
+        contract = new_contract(arrays, row, step["account"])
+    place(arrays, settings, step, contract)
     index = known_order(arrays, settings, row, row["order_1"])
     if index < 0:
         index = add_order(arrays, row, contract, step["day"])
@@ -202,7 +110,7 @@ def _on_replace(arrays: Any, settings: Any, row: Any, step: Any) -> None:
         step["what"] |= c.UNKNOWN_ORDER
         arrays.totals[UNKNOWN_ORDERS] += 1
         return
-    _place(arrays, settings, step, np.int64(arrays.orders[index]["contract"]))
+    place(arrays, settings, step, np.int64(arrays.orders[index]["contract"]))
     step["open_change"] = -count_open(arrays.orders[index], step["day"])
     if old_1 != row["order_1"]:
         index = move_order(arrays, index, row)
@@ -255,7 +163,7 @@ def _on_cancel(arrays: Any, settings: Any, row: Any, step: Any) -> None:
         _on_unknown_cancel(arrays, row, step, np.int64(0))
         return
     order = arrays.orders[index]
-    _place(arrays, settings, step, np.int64(order["contract"]))
+    place(arrays, settings, step, np.int64(order["contract"]))
     if order["what"] & SIMULATED_ORDER:
         step["what"] |= c.SIMULATED
     if order["state"] & ORDER_UNSEEN:
@@ -282,7 +190,7 @@ def _on_cancel(arrays: Any, settings: Any, row: Any, step: Any) -> None:
 def _on_end(arrays: Any, settings: Any, row: Any, step: Any) -> None:
     index = known_order(arrays, settings, row, row["order_1"])
     if index >= 0:
-        _place(arrays, settings, step, np.int64(arrays.orders[index]["contract"]))
+        place(arrays, settings, step, np.int64(arrays.orders[index]["contract"]))
         step["open_change"] = -count_open(arrays.orders[index], step["day"])
         end_order(arrays, index)
 
@@ -290,8 +198,8 @@ def _on_end(arrays: Any, settings: Any, row: Any, step: Any) -> None:
 @kernel
 def _on_fill(arrays: Any, settings: Any, row: Any, step: Any, contract: Int) -> None:
     if contract < 0:
-        contract = _new_contract(arrays, row, step["account"])
-    _place(arrays, settings, step, contract)
+        contract = new_contract(arrays, row, step["account"])
+    place(arrays, settings, step, contract)
     step["what"] |= c.FILL
     step["quantity_e8"] = row["quantity_e8"]
     closing = row["has"] & HAS_AMOUNT != 0
@@ -354,11 +262,11 @@ def _clear(step: Any, row: Any, lane_lines: Int) -> None:
 @kernel
 def _greet(arrays: Any, settings: Any, row: Any, step: Any) -> None:
     """Fill in what follows from the account, whatever the row says."""
-    step["account"] = _account_of(arrays, row)
+    step["account"] = account_of(arrays, row)
     step["rules"] = settings.rules_anywhere
-    day = (step["time_ns"] - settings.zone_day_ns) // _DAY_NS
+    day = (step["time_ns"] - settings.zone_day_ns) // DAY_NS
     step["day"] = day
-    step["day_end_ns"] = (day + 1) * _DAY_NS + settings.zone_day_ns
+    step["day_end_ns"] = (day + 1) * DAY_NS + settings.zone_day_ns
     account = arrays.accounts[step["account"]]
     link = np.int64(account["registrations"])
     if link > 0:  # those for every instrument
@@ -438,13 +346,13 @@ def _fetch_ahead(arrays: Any, rows: Any, i: Int) -> None:
     if i + _FAR < len(rows):
         row = rows[i + _FAR]
         fetch_head(arrays.account_heads, row["account_1"])
-        fetch_head(arrays.contract_heads, _contract_keys(row)[0])
+        fetch_head(arrays.contract_heads, contract_keys(row)[0])
         fetch_head(arrays.order_heads, order_keys(row, row["order_1"])[0])
         fetch_keys(arrays.seen, row["event_1"])
     if i + _NEAR < len(rows):
         row = rows[i + _NEAR]
         fetch_row(arrays.account_heads, arrays.accounts, row["account_1"])
-        fetch_row(arrays.contract_heads, arrays.contracts, _contract_keys(row)[0])
+        fetch_row(arrays.contract_heads, arrays.contracts, contract_keys(row)[0])
         fetch_row(arrays.order_heads, arrays.orders, order_keys(row, row["order_1"])[0])
 
 
@@ -482,9 +390,9 @@ def take_rows(
         _fetch_ahead(arrays, rows, i)
         contract = np.int64(-1)
         if row["kind"] in (_NEW, _FILL):
-            key_1, key_2 = _contract_keys(row)
+            key_1, key_2 = contract_keys(row)
             contract = find(arrays.contract_heads, arrays.contracts, key_1, key_2)
-            if contract < 0 and _instrument_of(arrays, row) < 0:
+            if contract < 0 and instrument_of(arrays, row) < 0:
                 return MEET
         progress[0] = i + 1
         _clear(step, row, carry[2])

@@ -14,7 +14,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from schemas.alerts import Severity
+from schemas.alerts import POSITIONS_MAX, Severity
 
 if TYPE_CHECKING:
     from detectors.core.memory import FindingBuffer, SubjectState
@@ -32,6 +32,8 @@ SIMULATED: Final = 256
 TRIPS_RESTART: Final = 512  # the sender counts round trips from here on: forget those we built
 KILL_SWITCH: Final = 1024  # a cancel by kill functionality
 REASON_UNKNOWN: Final = 2048  # a cancel counted as the customer's because nobody says whose it is
+SELF_TRADE: Final = 4096  # both sides of a trade are one party; told once a trade
+OTHER_SIDE: Final = 8192  # the second report of a trade that was told as a self-trade
 ACTION: Final = NEW | REPLACE | CANCEL
 # Bits of ``registered`` and ``claimed``.
 MARKET_MAKER: Final = 1
@@ -61,7 +63,8 @@ STEP: Final = np.dtype(
     ]
 )
 LANE_SHIFT: Final = 48
-RECENT: Final = 8  # positions a subject's state remembers for evidence
+RECENT: Final = 8  # positions that an account's or contract's state remembers for evidence
+PARTIES: Final = 6  # accounts a finding names beside the one it is about
 
 OPENING: Final = 1
 GROWTH: Final = 2
@@ -97,13 +100,18 @@ FINDING: Final = np.dtype(
         ("day_end_ns", "<i8"),
         ("unknown_reasons", "<i8"),  # cancels of the day so far whose reason nobody gave
         ("numbers", "<i8", (10,)),  # the detector's own evidence, exact integers
-        ("recent", "<i8", (RECENT,)),  # positions of the rows that led here
+        ("recent", "<i8", (POSITIONS_MAX,)),  # positions of the rows that led here
+        # Of findings on a party: its accounts, as rows of the instrument stage's table plus one,
+        # and how much each traded with itself or the others, in 10^-8 units.
+        ("accounts", "<i4", (PARTIES,)),
+        ("quantities", "<i8", (PARTIES,)),
     ]
 )
 
 Steps = NDArray[np.void]
 Findings = NDArray[np.void]
-Subject = Literal["account", "contract"]
+# A party is one account, an owner's accounts or a control group's, in one instrument.
+Subject = Literal["account", "contract", "party"]
 
 
 class RuleSpec(Struct, frozen=True, kw_only=True):
@@ -156,7 +164,7 @@ class Selection(NamedTuple):
     Attributes
     ----------
     by_account
-        1: a subject is an account; 0: it is an account x instrument.
+        1: a subject is an account; 0: it is an account x instrument, or a party x instrument.
     rule_bit
         The rule's bit of ``STEP.rules``.
     exempt
@@ -184,6 +192,7 @@ class Detector(ABC):
     wanted: ClassVar[int]
     params_type: ClassVar[type[Struct]]
     uses_pool: ClassVar[bool] = False
+    kinds: ClassVar[frozenset[str]] = frozenset()  # of rows sent on to it, where it is aligned
 
     def __init__(self, rule: RuleSpec, params: Struct, rule_bit: int) -> None:
         self.rule = rule
@@ -196,13 +205,21 @@ class Detector(ABC):
         )
 
     @property
+    def is_aligned(self) -> bool:
+        """Whether it sees several accounts' rows, in order of time (the instrument stage's)."""
+        return self.subject == "party"
+
+    @property
     @abstractmethod
     def state_dtype(self) -> np.dtype[np.void]:
         """The memory of one subject, beginning with ``detectors.core.emit.COMMON_STATE``."""
 
     @abstractmethod
     def update(self, steps: Steps, state: "SubjectState", out: "FindingBuffer") -> None:
-        """Take steps in order, change state rows in place, write findings (at most two a step)."""
+        """Take steps in order, change state rows in place, write findings (at most two a step).
+
+        ``steps`` are of dtype ``STEP``, or of ``instrument_state.TRADE`` where it is aligned.
+        """
 
     def close(self, state: "SubjectState", watermark_ns: int, out: "FindingBuffer") -> None:  # noqa: B027 - most rules have no day to judge
         """Judge the days that ended by ``watermark_ns``; give back what no later step can need.

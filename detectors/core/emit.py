@@ -8,8 +8,7 @@ from detectors.core.contract import CONFIRMED, HEADROOM, REASON_UNKNOWN, RECENT,
 from detectors.core.memory import DUE_NS
 from schemas.jit import Int, inlined, kernel
 
-# Fields every state row begins with, so that these kernels can fill and read them.
-COMMON_STATE: Final = [
+_COMMON: Final = [
     ("subject", "<i4"),  # row of the account or contract table
     ("day", "<i4"),
     ("findings", "<i4"),  # of the day so far, headroom apart
@@ -21,8 +20,18 @@ COMMON_STATE: Final = [
     ("onset_ns", "<i8"),
     ("seen", "<i8"),  # rows that counted, ever; the recent ones' ring index
     ("unknown_reasons", "<i8"),
-    ("recent", "<i8", (RECENT,)),
 ]
+
+
+def common_state(recent: int = RECENT) -> list[Any]:
+    """Return the fields every state row begins with, so that these kernels can fill and read them.
+
+    ``recent`` is how many positions it remembers.
+    """
+    return [*_COMMON, ("recent", "<i8", (recent,))]
+
+
+COMMON_STATE: Final = common_state()
 # Shares of the figure, in per cent, at which nearness is told, once each.
 HEADROOM_LEVELS: Final = (80, 90, 95)
 
@@ -80,10 +89,11 @@ def emit(out: Any, count: Any, phase: Int, where: Any, subject: Any) -> Any:
     record["registered"] = subject["registered"]
     record["claimed"] = subject["claimed"]
     record["unknown_reasons"] = subject["unknown_reasons"]
-    held = min(subject["seen"], RECENT)
+    width = len(subject["recent"])
+    held = min(subject["seen"], width)
     record["recent_count"] = held
     for k in range(held):
-        record["recent"][k] = subject["recent"][(subject["seen"] - held + k) % RECENT]
+        record["recent"][k] = subject["recent"][(subject["seen"] - held + k) % width]
     for k in range(len(record["numbers"])):
         record["numbers"][k] = 0
     if phase != HEADROOM:

@@ -1,17 +1,16 @@
 """From finding records to findings people can read: names, words, positions, triggers."""
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import numpy as np
 
 from detectors.core.contract import HEADROOM, LANE_SHIFT, PHASES, Detector
 from schemas.alerts import Finding, Headroom, Position, Rule
-from schemas.columns import EventColumns
 from schemas.referee import Names, names_of
 
 if TYPE_CHECKING:
-    from detectors.core.stage import AccountStage, StageOutput
+    from detectors.core.stage import StageOutput
 
 _LINE_MASK: Final = (1 << LANE_SHIFT) - 1
 _DAY_S: Final = 86_400
@@ -28,10 +27,49 @@ def day_name(day: int) -> str:
     return datetime.fromtimestamp(day * _DAY_S, UTC).date().isoformat()
 
 
+class Who(NamedTuple):
+    """Whom a finding is about.
+
+    Attributes
+    ----------
+    subject
+        The finding's own name for it: the account, with the instrument where it is about one.
+    evidence
+        What the stage knows beside the detector's evidence.
+    """
+
+    tenant: str
+    account_id: str
+    instrument: str | None
+    subject: str
+    evidence: dict[str, Any]
+
+
+class Lines(Protocol):
+    """Rows with the bytes they came from."""
+
+    def line(self, index: int, /) -> bytes:
+        """Return the bytes of one row."""
+        ...
+
+
+class Teller(Protocol):
+    """A stage that knows whom its records are about."""
+
+    @property
+    def config(self) -> Any:
+        """Names of tenant and lanes are in it."""
+        ...
+
+    def who(self, detector: Detector, record: np.void, event: Names | None) -> Who:
+        """Say whom a record is about; ``event`` names what the row says, where there is one."""
+        ...
+
+
 class Narrator:
     """Tells the findings of one batch; the rows' own bytes are the only strings it reads."""
 
-    def __init__(self, stage: "AccountStage", columns: EventColumns | None) -> None:
+    def __init__(self, stage: Teller, columns: Lines | None) -> None:
         self._stage = stage
         self._columns = columns
 
@@ -41,11 +79,10 @@ class Narrator:
         event: Names | None = None
         if row >= 0 and self._columns is not None:
             event = names_of(self._columns.line(row))
-        tenant, account_id, instrument, venue = self._who(detector, int(record["subject"]), event)
+        who = self._stage.who(detector, record, event)
         if int(record["phase"]) == HEADROOM:
-            output.headroom.append(self._headroom(detector, record, account_id, instrument))
+            output.headroom.append(self._headroom(detector, record, who))
             return
-        subject = account_id if instrument is None else f"{account_id} {instrument}@{venue}"
         trading_day = day_name(int(record["day"]))
         words = detector.explain(record)
         output.findings.append(
@@ -53,10 +90,10 @@ class Narrator:
                 detector=detector.name,
                 rule=_rule(detector),
                 phase=PHASES[int(record["phase"])],  # type: ignore[arg-type]
-                tenant=tenant,
-                account_id=account_id,
-                instrument=instrument,
-                subject=subject,
+                tenant=who.tenant,
+                account_id=who.account_id,
+                instrument=who.instrument,
+                subject=who.subject,
                 trigger=(event.source, event.event_id) if event else ("trading_day", trading_day),
                 ordinal=int(record["ordinal"]),
                 event_time_ns=int(record["time_ns"]),
@@ -65,26 +102,11 @@ class Narrator:
                 day_end_ns=int(record["day_end_ns"]),
                 severity=detector.rule.severity,
                 why=words.why,
-                evidence=words.evidence,
+                evidence=words.evidence | who.evidence,
                 counterfactual=words.counterfactual,
                 positions=self._positions(record),
             )
         )
-
-    def _who(
-        self, detector: Detector, subject: int, event: Names | None
-    ) -> tuple[str, str, str | None, str | None]:
-        """Return tenant, account, and instrument and venue where the subject has them."""
-        stage = self._stage
-        account, instrument, venue = subject, None, None
-        if detector.subject == "contract":
-            contract = stage.state.contracts.rows[subject]
-            account = int(contract["account"])
-            instrument, venue = stage.instrument_names[int(contract["instrument"])]
-        if event is not None and event.account_id is not None:
-            stage.account_names[account] = (event.tenant or stage.config.tenant, event.account_id)
-        tenant, account_id = stage.account_names[account]
-        return tenant, account_id, instrument, venue
 
     def _positions(self, record: np.void) -> tuple[Position, ...]:
         lanes = self._stage.config.lane_names
@@ -92,9 +114,7 @@ class Narrator:
         return tuple(Position(lane=lanes[p >> LANE_SHIFT], line=p & _LINE_MASK) for p in held)
 
     @staticmethod
-    def _headroom(
-        detector: Detector, record: np.void, account_id: str, instrument: str | None
-    ) -> Headroom:
+    def _headroom(detector: Detector, record: np.void, who: Who) -> Headroom:
         near = detector.nearness(record)
         elapsed_ns = int(record["time_ns"]) - int(record["onset_ns"])
         projected = None
@@ -102,8 +122,9 @@ class Narrator:
             projected = int(record["onset_ns"]) + round(elapsed_ns * near.figure / near.value)
         return Headroom(
             rule_id=detector.rule.id,
-            account_id=account_id,
-            instrument=instrument,
+            account_id=who.account_id,
+            instrument=who.instrument,
+            subject=who.subject if detector.is_aligned else "",
             event_time_ns=int(record["time_ns"]),
             value=near.value,
             figure=near.figure,

@@ -217,6 +217,8 @@ class Scratch:
         Shape (n,), int64: rows that policy must hear of.
     progress
         Shape (2,), int64: rows taken, and how many of them stand in ``office``.
+    chosen
+        Shape (n,), int64: rows that are sent on.
     buffer
         Room for two findings a step.
     """
@@ -225,6 +227,7 @@ class Scratch:
         self.steps: Steps = np.zeros(0, STEP)
         self.office = np.zeros(0, np.int64)
         self.progress = np.zeros(2, np.int64)
+        self.chosen = np.zeros(0, np.int64)
         self.buffer = FindingBuffer.of(2)
 
     def reserve(self, count: int) -> None:
@@ -232,4 +235,5 @@ class Scratch:
         if len(self.steps) < count:
             self.steps = np.zeros(count, STEP)
             self.office = np.zeros(count, np.int64)
+            self.chosen = np.zeros(count, np.int64)
             self.buffer = FindingBuffer.of(2 * count)

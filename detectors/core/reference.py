@@ -23,7 +23,11 @@ or `tunable` (not published: ours, change it).
 | detector | what it looks at | one for each |
 |---|---|---|
 """
-_SUBJECTS = {"account": "account", "contract": "account and instrument"}
+_SUBJECTS = {
+    "account": "account",
+    "contract": "account and instrument",
+    "party": "account, owner or control group, and instrument",
+}
 
 
 def detectors_page() -> str:

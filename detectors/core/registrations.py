@@ -6,6 +6,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.core.contract import REGISTRATIONS
+from schemas.columns import HashKey
+from schemas.events import TIME_MAX_NS, RefAccount
+from schemas.hashing import hash_bytes
 from schemas.jit import Int, kernel
 
 REGISTRATION: Final = np.dtype(
@@ -34,6 +38,19 @@ def registered(entries: Any, link: Int, instrument_1: Int, time_ns: Int) -> Any:
             bits |= entry["kind"]
         link = np.int64(entry["next"])
     return bits
+
+
+def entries_of(event: RefAccount, key: HashKey) -> list[Entry]:
+    """Return what an event puts on file; an instrument as its hash, 0 for every instrument."""
+    return [
+        (
+            hash_bytes(one.instrument.encode(), 0, key)[0] if one.instrument else 0,
+            one.valid_from_ns,
+            TIME_MAX_NS if one.valid_until_ns is None else one.valid_until_ns,
+            REGISTRATIONS[one.registration],
+        )
+        for one in event.registrations
+    ]
 
 
 @dataclass(slots=True)

@@ -6,7 +6,6 @@ The same class runs in the plain loop, in Bytewax and in a notebook.
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -24,15 +23,19 @@ from detectors.core.account_state import (
 )
 from detectors.core.contract import HEADROOM, Detector
 from detectors.core.features import Features, HandOut
-from detectors.core.findings import Narrator
+from detectors.core.findings import Narrator, Who
 from detectors.core.memory import Scratch, SubjectState
 from detectors.core.order_table import sweep_orders
 from detectors.core.peers import PeerCounts, Peers
+from detectors.core.registrations import entries_of
+from detectors.core.scopes import rules_for
+from detectors.core.sent_rows import Sender, SentColumns
 from detectors.core.tables import insert
 from schemas.alerts import Finding, Headroom
 from schemas.columns import EventColumns, HashKey
-from schemas.events import TIME_MAX_NS, AppEvent, EntitlementChanged, RefAccount
+from schemas.events import AppEvent, EntitlementChanged, RefAccount
 from schemas.hashing import hash_bytes
+from schemas.referee import Names as EventNames
 from schemas.referee import decode, names_of
 
 _ROWS_AHEAD: Final = 2_048  # a table that is short grows for at least so many rows
@@ -108,6 +111,7 @@ class StageOutput:
     office: list[OfficeEvent] = field(default_factory=list)
     features: HandOut | None = None
     peers: list[PeerCounts] = field(default_factory=list)
+    sent: list[SentColumns] = field(default_factory=list)
 
     def extend(self, later: "StageOutput") -> None:
         """Append what later rows brought about."""
@@ -118,6 +122,7 @@ class StageOutput:
         self.findings += later.findings
         self.headroom += later.headroom
         self.peers += later.peers
+        self.sent += later.sent
 
 
 class AccountStage:
@@ -126,7 +131,8 @@ class AccountStage:
     Parameters
     ----------
     detectors
-        One a rule; their order is the order of the rule bits.
+        One a rule; their order is the order of the rule bits. Aligned ones do not run here: what
+        they need is sent on.
     config
         Calendars, hash key, lateness and bounds.
     scratch
@@ -139,10 +145,11 @@ class AccountStage:
         config: StageConfig,
         scratch: Scratch | None = None,
     ) -> None:
-        self.detectors = list(detectors)
+        self._scoped = list(detectors)
+        self.detectors = [d for d in detectors if not d.is_aligned]
         self.config = config
         self.state = AccountState()
-        self.subjects = [SubjectState.of(d.state_dtype) for d in detectors]
+        self.subjects = [SubjectState.of(d.state_dtype) for d in self.detectors]
         self.instrument_names: list[tuple[str, str]] = []
         self.account_names: dict[int, tuple[str, str]] = {}
         self._settings = StageSettings(
@@ -156,9 +163,11 @@ class AccountStage:
             duplicate_window_ns=config.duplicate_window_ns,
             duplicates_max=config.duplicates_max,
             order_age_ns=config.order_age_ns,
-            rules_anywhere=np.uint64(self._rules_for(None, None)),
+            rules_anywhere=np.uint64(rules_for(detectors, None, None)),
             zone_day_ns=config.calendars.zone_day_ns,
         )
+        aligned = [d for d in detectors if d.is_aligned]
+        self._sender = Sender(aligned) if aligned else None
         self._scratch = scratch or Scratch()
         self._room = 0  # steps that the rules can take before any must grow
         every_ns = config.features_every_ns
@@ -168,19 +177,10 @@ class AccountStage:
     def _table(self, detector: Detector) -> Any:
         return self.state.accounts if detector.subject == "account" else self.state.contracts
 
-    def _rules_for(self, instrument: str | None, venue: str | None) -> int:
-        """Return the bits of the rules that apply to an instrument of a venue."""
-        bits = 0
-        for detector in self.detectors:
-            rule = detector.rule
-            if rule.venues and venue not in rule.venues:
-                continue
-            if rule.instruments and not _matches(instrument, rule.instruments):
-                continue
-            if _matches(instrument, rule.instruments_except):
-                continue
-            bits |= int(detector.selection.rule_bit)
-        return bits
+    @property
+    def sends_on(self) -> bool:
+        """Whether some detector stands behind align and needs this stage's rows."""
+        return self._sender is not None
 
     def take(self, columns: EventColumns, carry: NDArray[np.int64]) -> StageOutput:
         """Take rows of this shard in lane order.
@@ -209,6 +209,9 @@ class AccountStage:
             self.features.take(columns, steps, len(self.state.accounts.rows))
         if self.peers is not None:
             self.peers.take(columns, steps, len(self.state.accounts.rows))
+        if self._sender is not None:
+            sent = self._sender.choose(columns, steps, self._arrays(), self._scratch.chosen)
+            output.sent += [] if sent is None else [sent]
         findings_before = len(output.findings)
         causes = self._detect(columns, steps, output)
         for index in office:
@@ -280,7 +283,7 @@ class AccountStage:
         assert names.instrument is not None, "only kinds with an instrument bring one"
         assert names.venue is not None, "as above"
         self.instrument_names.append((names.instrument, names.venue))
-        table.rows["rules"][index] = self._rules_for(names.instrument, names.venue)
+        table.rows["rules"][index] = rules_for(self._scoped, names.instrument, names.venue)
         table.rows["calendar"][index] = self.config.calendars.index(names.venue)
 
     def _to_office(
@@ -303,20 +306,8 @@ class AccountStage:
         event = decode(line)
         assert isinstance(event, RefAccount), "no other kind files anything"
         row = self.state.accounts.rows[account]
-        listed = [
-            (
-                self._instrument_1(one.instrument),
-                one.valid_from_ns,
-                TIME_MAX_NS if one.valid_until_ns is None else one.valid_until_ns,
-                c.REGISTRATIONS[one.registration],
-            )
-            for one in event.registrations
-        ]
+        listed = entries_of(event, self.config.key)
         row["registrations"] = self.state.registrations.replace(int(row["registrations"]), listed)
-
-    def _instrument_1(self, instrument: str | None) -> int:
-        """Return the instrument's hash as rows carry it; 0 stands for every instrument."""
-        return hash_bytes(instrument.encode(), 0, self.config.key)[0] if instrument else 0
 
     def _detect(
         self, columns: EventColumns, steps: NDArray[np.void], output: StageOutput
@@ -358,6 +349,20 @@ class AccountStage:
             for record in found:
                 narrator.tell(detector, record, output)
 
+    def who(self, detector: Detector, record: np.void, event: EventNames | None) -> Who:
+        """See ``detectors.core.findings.Teller``."""
+        subject = account = int(record["subject"])
+        if detector.subject == "contract":
+            account = int(self.state.contracts.rows[subject]["account"])
+        if event is not None and event.account_id is not None:
+            self.account_names[account] = (event.tenant or self.config.tenant, event.account_id)
+        tenant, account_id = self.account_names[account]
+        if detector.subject == "account":
+            return Who(tenant, account_id, None, account_id, {})
+        contract = self.state.contracts.rows[subject]
+        instrument, venue = self.instrument_names[int(contract["instrument"])]
+        return Who(tenant, account_id, instrument, f"{account_id} {instrument}@{venue}", {})
+
     def totals(self) -> dict[str, int]:
         """Return the counts since the beginning, and how many accounts there are."""
         counts = dict(zip(TOTAL_NAMES, (int(n) for n in self.state.totals), strict=True))
@@ -381,7 +386,7 @@ class AccountStage:
         """Copy the whole state, for a snapshot."""
         return {
             "state": self.state.dump(),
-            "rules": [d.rule.id for d in self.detectors],
+            "rules": [d.rule.id for d in self._scoped],
             "subjects": [subject.dump() for subject in self.subjects],
             "instrument_names": list(self.instrument_names),
             "account_names": dict(self.account_names),
@@ -391,7 +396,7 @@ class AccountStage:
 
     def restore(self, dumped: Mapping[str, Any]) -> None:
         """Take up a dump made by a stage with the same rules."""
-        if dumped["rules"] != [d.rule.id for d in self.detectors]:
+        if dumped["rules"] != [d.rule.id for d in self._scoped]:
             raise ValueError("the snapshot was made with other rules than the ones configured now")
         self.state = AccountState.load(dumped["state"])
         self.subjects = [
@@ -418,7 +423,3 @@ class AccountStage:
             self.features = Features(every_ns, tenant, since=int(self.state.totals[EVENTS]))
         else:
             self.features = Features.load(every_ns, tenant, dumped)
-
-
-def _matches(instrument: str | None, patterns: Sequence[str]) -> bool:
-    return instrument is not None and any(fnmatchcase(instrument, p) for p in patterns)

@@ -24,21 +24,22 @@ _STANDING: Final = {
 }
 
 
-def shared_evidence(finding: np.void, rule: RuleSpec) -> dict[str, Any]:
-    """Return the exemptions considered, and the cancels that nobody gave a reason for.
-
-    For each exemption: whether the rule honours it, whether it was on file, and whether the
-    sender claimed it.
-    """
+def exemptions(finding: np.void, rule: RuleSpec) -> dict[str, Any]:
+    """Return for each exemption whether the rule honours it, it was on file, and was claimed."""
     return {
-        "exemptions": {
-            name: {
-                "honoured_by_rule": name in rule.exempt,
-                "registered": bool(int(finding["registered"]) & bit),
-                "claimed": bool(int(finding["claimed"]) & bit),
-            }
-            for name, bit in REGISTRATIONS.items()
-        },
+        name: {
+            "honoured_by_rule": name in rule.exempt,
+            "registered": bool(int(finding["registered"]) & bit),
+            "claimed": bool(int(finding["claimed"]) & bit),
+        }
+        for name, bit in REGISTRATIONS.items()
+    }
+
+
+def shared_evidence(finding: np.void, rule: RuleSpec) -> dict[str, Any]:
+    """Return the exemptions considered, and the cancels that nobody gave a reason for."""
+    return {
+        "exemptions": exemptions(finding, rule),
         "cancels_of_unknown_reason_today": int(finding["unknown_reasons"]),
     }
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # who tells the observer imports it
     from flows.writer import WriterStep
 
 Write = Literal["ledger_append", "store_write"]
+StepName = Literal["accounts", "instruments", "writer"]
 Part = StatefulSourcePartition[Any, Any]
 Logic = StatefulBatchLogic[Any, Any, Any]
 _NOT_TIMED: Final = nullcontext()
@@ -76,7 +77,7 @@ class Observer:
         del index, first
         return part
 
-    def logic(self, logic: Logic, step: Literal["accounts", "writer"]) -> Logic:
+    def logic(self, logic: Logic, step: StepName) -> Logic:
         """Return a step of the engine with somebody watching it."""
         del step
         return logic

@@ -6,7 +6,7 @@ Everything here is called by the flow's own thread but ``stopping`` and what the
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Self
 
 from bytewax.inputs import StatefulSourcePartition
 from bytewax.operators import StatefulBatchLogic
@@ -27,7 +27,7 @@ from flows.observe.metrics import (
     WriterReading,
     size_of,
 )
-from flows.observe.observer import AlertMade, Logic, Observer, Part, Write
+from flows.observe.observer import AlertMade, Logic, Observer, Part, StepName, Write
 from flows.observe.server import Address, Server, addresses, busy, check_free
 from flows.sources import LaneItem, Source
 from flows.steps import AccountStep, ShardMessage
@@ -190,7 +190,7 @@ class Watching(Observer):
         self._saved_parts.add(part)
         self._barrier_ns = self._barrier_ns or clock.monotonic_ns()
 
-    def logic(self, logic: Logic, step: Literal["accounts", "writer"]) -> Logic:
+    def logic(self, logic: Logic, step: StepName) -> Logic:
         """See ``Observer``."""
         return WatchedLogic(logic, step, self)
 
@@ -301,7 +301,7 @@ class WatchedPart(StatefulSourcePartition[LaneItem, Any]):
 class WatchedLogic(StatefulBatchLogic[Any, Any, Any]):
     """A step of the engine with somebody watching it."""
 
-    def __init__(self, inner: Any, step: Literal["accounts", "writer"], watching: Watching) -> None:
+    def __init__(self, inner: Any, step: StepName, watching: Watching) -> None:
         self._inner = inner
         self._name = step
         self._watching = watching
@@ -332,7 +332,7 @@ class WatchedLogic(StatefulBatchLogic[Any, Any, Any]):
         began_ns = watching.health.begin(f"snapshot of {self._name}")
         state = self._inner.snapshot()
         watching.metrics.observe("snapshot", watching.health.end() - began_ns, self._name)
-        step = getattr(self._inner, "step", None) if self._name == "accounts" else None
+        step = None if self._name == "writer" else self._inner.step
         rows = {} if step is None else step.stage.row_counts()
         watching.snapshot_taken(self._name, WRITER if step is None else step.shard, state, rows)
         return state

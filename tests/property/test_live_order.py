@@ -1,72 +1,20 @@
 """Lanes that meet in a shard: after a crash the same happens again, whichever comes first then."""
 
-import pickle
-from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kafka_parts import ListReader, lanes_reader, line, numbered
+from kafka_parts import line, numbered
+from live_parts import LANES, SHARDS, Run, finish, new_control
 from plan_parts import DAY_NS, START_NS, make_plan, story
 
-from flows.arrivals import Arrival
-from flows.kafka_source import SLOTS, KafkaLanesReader, freeze
-from flows.lanes import deal
-from flows.live_step import LiveStep, resume_live
 from flows.plan import Plan
 from flows.steps import ShardMessage
 
-LANES = 3
-SHARDS = 4
-TURNS_MAX = 500
 EVENTS = story(["0" * 32])[:260]
 schedules = st.lists(st.tuples(st.integers(0, LANES - 1), st.integers(1, 40)), max_size=40)
 dealt = st.lists(st.integers(0, LANES - 1), min_size=len(EVENTS), max_size=len(EVENTS))
-
-
-class Run:
-    """One process and one shard, from a start to an end or a crash."""
-
-    def __init__(
-        self,
-        plan: Plan,
-        lists: dict[int, list[tuple[int, bytes]]],
-        schedule: list[tuple[int, int]],
-        control: Path,
-        state: dict[str, Any] | None = None,
-        script: list[tuple[int, Arrival]] | None = None,
-    ) -> None:
-        self.reader: KafkaLanesReader = lanes_reader(ListReader(lists, list(schedule)), control)
-        self.given = dict(state["given"]) if state else {}
-        self.reader.resume(0, self.given)
-        stage = plan.stage_factory(plan.source())
-        held = (state or {}).get("steps", [None] * SHARDS)
-
-        def written(shard: int, first: int) -> list[Arrival]:
-            return [a for s, a in script or [] if s == shard and a.ordinal >= first]
-
-        self.steps: list[LiveStep] = [
-            resume_live(shard, stage, 1_000, held[shard], written) for shard in range(SHARDS)
-        ]
-        self.messages: list[ShardMessage] = []
-
-    def turn(self) -> bool:
-        """Read once; return whether anything may still come."""
-        for slot in range(SLOTS):
-            for block, _, state in self.reader.take(slot):
-                self.given[block.lane] = freeze(state)
-                for part in deal(block, SHARDS):
-                    self.messages += self.steps[part.shard].take(part)
-        places = [place for step in self.steps for place in step.places.values()]
-        return len(places) < LANES * SHARDS or not all(place.is_ended for place in places)
-
-    def freeze(self) -> dict[str, Any]:
-        state: dict[str, Any] = pickle.loads(
-            pickle.dumps({"given": self.given, "steps": [step.snapshot() for step in self.steps]})
-        )
-        return state
 
 
 def told(messages: list[ShardMessage], shard: int) -> list[Any]:
@@ -77,17 +25,6 @@ def told(messages: list[ShardMessage], shard: int) -> list[Any]:
         if m.shard == shard
         for f in m.findings
     ]
-
-
-def new_control(plan: Plan) -> Path:
-    return Path(mkdtemp(dir=plan.data)) / "control.sqlite3"
-
-
-def finish(run: Run) -> None:
-    for _ in range(TURNS_MAX):
-        if not run.turn():
-            return
-    raise AssertionError("the lanes never ended")
 
 
 def lists_of(choice: list[int]) -> dict[int, list[tuple[int, bytes]]]:

@@ -24,7 +24,7 @@ def test_an_empty_cache_is_told_from_a_full_one(
     monkeypatch.setattr(kernels.config, "CACHE_DIR", str(tmp_path))
     assert not kernels.are_compiled()
     (tmp_path / "detectors").mkdir()
-    (tmp_path / "detectors" / "emit.emit_step-1.py311.nbi").touch()
+    (tmp_path / "detectors" / "self_trading.count_self_trades-1.py311.nbi").touch()
     assert kernels.are_compiled()
     monkeypatch.setattr(kernels.config, "CACHE_DIR", "")
     assert kernels.are_compiled()

@@ -91,6 +91,26 @@ def large(
     return tape
 
 
+def self_trades(
+    trades: int = 5, venue: str = "XSGE", other: int = 0, next_day: int = 0, stranger: int = 0,
+    owners: tuple[str, str] = ("", ""), groups: tuple[str, str] = ("", ""),
+) -> Tape:  # fmt: skip
+    """Let A trade with itself, or with B where somebody is behind them."""
+    tape = Tape()
+    for account, owner, group in zip("AB", owners, groups, strict=True):
+        behind = {"beneficial_owner": owner, "control_group": group}
+        if any(behind := {name: value for name, value in behind.items() if value}):
+            tape.add("ref.account", 3_600, account_id=account, **behind)
+    partner = "B" if tape.events else "A"
+    for i in range(trades):
+        now = 7_200 + i * 10 + (86_400 if i < next_day else 0)
+        place = {"venue": venue, "instrument": "zn2605" if i < other else "cu2605"}
+        counter = "Z" if i < stranger else partner
+        tape.fill(now, f"a{i}", fill_id=f"f{i}", counter_account_id=counter, **place)
+        tape.fill(now, f"b{i}", fill_id=f"f{i}", account_id=counter, side="sell", **place)
+    return tape
+
+
 def otr(orders: int = 203, fills: int = 2, venue: str = "XPAR", quantity: int = 1) -> Tape:
     tape = Tape()
     for i in range(orders):
@@ -164,6 +184,16 @@ CASES: list[tuple[str, str, Day, dict[str, Any], bool]] = [
     ("cn.futures.large_cancels", "less than 300 left", large, {"filled": 1}, False),
     ("cn.futures.large_cancels", "another market", large, {"venue": "XSHG"}, False),
     ("cn.futures.large_cancels", "venue's cancels", large, {"reason": "exchange"}, False),
+    ("cn.futures.self_trading", "all of it", self_trades, {}, True),
+    ("cn.futures.self_trading", "one trade fewer", self_trades, {"trades": 4}, False),
+    ("cn.futures.self_trading", "one in another contract", self_trades, {"other": 1}, False),
+    ("cn.futures.self_trading", "one on another day", self_trades, {"next_day": 1}, False),
+    ("cn.futures.self_trading", "one with a stranger", self_trades, {"stranger": 1}, False),
+    ("cn.futures.self_trading", "another market", self_trades, {"venue": "XSHG"}, False),
+    ("cn.futures.self_trading", "one owner", self_trades, {"owners": ("W", "W")}, True),
+    ("cn.futures.self_trading", "two owners", self_trades, {"owners": ("W", "V")}, False),
+    ("cn.futures.self_trading", "two owners, one group", self_trades,
+     {"owners": ("W", "V"), "groups": ("G", "G")}, True),
     ("eu.otr.number", "all of it", otr, {}, True),
     ("eu.otr.number", "ratio at the maximum", otr, {"orders": 202}, False),
     ("eu.otr.number", "one more trade early", otr, {"fills": 3}, False),

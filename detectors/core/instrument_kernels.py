@@ -1,0 +1,305 @@
+"""The instrument stage's kernels: from rows in order of time to trades with both their sides.
+
+A trade may be reported by either side or by both, by the same ``fill_id``; a report may name its
+counterparty. Whatever comes first, a trade within one party is told once.
+"""
+
+from typing import Any, Final
+
+import numpy as np
+
+from detectors.core import contract as c
+from detectors.core.instrument_state import (
+    BY_ACCOUNT,
+    BY_GROUP,
+    BY_NOTHING,
+    BY_OWNER,
+    FILLS,
+    FORGOTTEN_EARLY,
+    OLDEST,
+    ONE_SIDED,
+    SIDE_ALONE,
+    SIDE_DONE,
+    SIDE_TOLD,
+    YOUNGEST,
+)
+from detectors.core.registrations import registered
+from detectors.core.tables import LIVE, find, insert, mix, remove
+from schemas.columns import FLAG_SIMULATED, KIND
+from schemas.jit import Int, inlined, kernel
+
+_FILL: Final = KIND["fill"]
+_FILE: Final = KIND["ref.account"]
+# Why ``take_trades`` returned.
+DONE, MEET, FILE = range(3)
+
+
+@inlined
+def _side_keys(row: Any) -> Any:
+    """Return the key of a trade's reports: where it was made, and its id there."""
+    return mix(row["link_1"], row["instrument_1"]), mix(row["instrument_1"], row["venue_1"])
+
+
+@kernel
+def _forget_oldest(arrays: Any) -> None:
+    """Let go of the first report that came first."""
+    index = np.int64(arrays.fifo[OLDEST] - 1)
+    younger = np.int64(arrays.sides[index]["younger"])
+    arrays.fifo[OLDEST] = younger
+    if younger == 0:
+        arrays.fifo[YOUNGEST] = 0
+    remove(arrays.side_heads, arrays.sides, arrays.side_counters, index)
+
+
+@kernel
+def _forget_sides(arrays: Any, settings: Any, time_ns: Int) -> None:
+    """Let go of first reports that are too old, and of one more where there is no room."""
+    while arrays.fifo[OLDEST] > 0:
+        oldest = arrays.sides[arrays.fifo[OLDEST] - 1]
+        if oldest["time_ns"] > time_ns - settings.side_window_ns:
+            break
+        _forget_oldest(arrays)
+    if arrays.side_counters[LIVE] >= settings.sides_max:
+        _forget_oldest(arrays)
+        arrays.totals[FORGOTTEN_EARLY] += 1
+
+
+@kernel
+def _keep_side(arrays: Any, row: Any, state: Int) -> None:
+    """Keep a trade's first report until the second comes."""
+    key_1, key_2 = _side_keys(row)
+    index = insert(arrays.side_heads, arrays.sides, arrays.side_counters, key_1, key_2)
+    side = arrays.sides[index]
+    side["younger"] = 0
+    side["account_1"] = row["account_1"]
+    side["account_2"] = row["account_2"]
+    side["time_ns"] = row["event_time_ns"]
+    side["position"] = row["position"]
+    side["day"] = row["day"]
+    side["side"] = row["side"]
+    side["state"] = state
+    if arrays.fifo[YOUNGEST] > 0:
+        arrays.sides[arrays.fifo[YOUNGEST] - 1]["younger"] = index + 1
+    else:
+        arrays.fifo[OLDEST] = index + 1
+    arrays.fifo[YOUNGEST] = index + 1
+
+
+@kernel
+def _holder_of(arrays: Any, account_1: Int, account_2: Int) -> Any:
+    """Return the account's row, or -1."""
+    return find(arrays.holder_heads, arrays.holders, account_1, account_2)
+
+
+@kernel
+def _shared(arrays: Any, row: Any, other_1: Int, other_2: Int) -> Any:
+    """Return what the row's account and another share, and its hash; ``BY_NOTHING`` for strangers.
+
+    A control group counts as one client, so it goes before an owner, and an owner before an
+    account that traded with itself.
+    """
+    own = _holder_of(arrays, row["account_1"], row["account_2"])
+    other = _holder_of(arrays, other_1, other_2)
+    if own >= 0 and other >= 0:
+        group_1, owner_1 = arrays.holders[own]["group_1"], arrays.holders[own]["owner_1"]
+        if group_1 != 0 and group_1 == arrays.holders[other]["group_1"]:
+            return BY_GROUP, group_1
+        if owner_1 != 0 and owner_1 == arrays.holders[other]["owner_1"]:
+            return BY_OWNER, owner_1
+    if row["account_1"] == other_1 and row["account_2"] == other_2:
+        return BY_ACCOUNT, row["account_1"]
+    return BY_NOTHING, np.uint64(0)
+
+
+@kernel
+def _greet(arrays: Any, row: Any, i: Int, fresh: Any, progress: Any) -> Any:
+    """Return the row of the row's account, a new one where it has none: its name is noted."""
+    index = _holder_of(arrays, row["account_1"], row["account_2"])
+    if index >= 0:
+        return index
+    index = insert(
+        arrays.holder_heads,
+        arrays.holders,
+        arrays.holder_counters,
+        row["account_1"],
+        row["account_2"],
+    )
+    holder = arrays.holders[index]
+    holder["registrations"] = 0
+    holder["owner_1"] = 0
+    holder["group_1"] = 0
+    holder["name_start"] = 0
+    holder["name_size"] = 0
+    fresh[progress[1]] = i
+    progress[1] += 1
+    return index
+
+
+@kernel
+def _party_of(arrays: Any, step: Any, row: Any, shared_1: Int) -> Any:
+    """Return the party's row in this instrument, a new one where it has none."""
+    by = np.uint64(step["shared_by"])
+    key_1 = mix(shared_1, row["instrument_1"] + by)
+    key_2 = mix(row["instrument_1"], shared_1 ^ row["venue_1"])
+    index = find(arrays.party_heads, arrays.parties, key_1, key_2)
+    if index >= 0:
+        return index
+    index = insert(arrays.party_heads, arrays.parties, arrays.party_counters, key_1, key_2)
+    party = arrays.parties[index]
+    party["instrument"] = step["instrument"]
+    party["holder"] = step["account"]
+    party["shared_by"] = step["shared_by"]
+    return index
+
+
+@kernel
+def _join(arrays: Any, row: Any, step: Any, other: Any, shared: Any) -> None:
+    """Fill in that both sides are one party; the row's own account has a row by now.
+
+    ``other`` is the key of the other side's account, ``shared`` what ``_shared`` returned.
+    """
+    by, shared_1 = shared
+    step["shared_by"] = by
+    step["counter"] = _holder_of(arrays, other[0], other[1])
+    step["contract"] = _party_of(arrays, step, row, shared_1)
+    for holder in (step["account"], step["counter"]):
+        link = np.int64(arrays.holders[holder]["registrations"])
+        if link > 0:
+            step["registered"] |= registered(
+                arrays.registrations, link, row["instrument_1"], step["time_ns"]
+            )
+
+
+@kernel
+def _on_second(arrays: Any, row: Any, i: Int, step: Any, index: Int, notes: Any) -> None:
+    """Take the second report of a trade; ``notes`` are (fresh, progress)."""
+    first = arrays.sides[index]
+    if first["side"] == row["side"] or first["state"] == SIDE_DONE:
+        return  # the same side again, or a third report
+    was = first["state"]
+    first["state"] = SIDE_DONE
+    instrument = arrays.instruments[step["instrument"]]
+    if was == SIDE_ALONE:
+        arrays.totals[ONE_SIDED] -= 1
+        if first["day"] == instrument["day"]:
+            instrument["one_sided"] -= 1
+            step["one_sided"] = instrument["one_sided"]
+    other = (first["account_1"], first["account_2"])
+    shared = _shared(arrays, row, other[0], other[1])
+    if shared[0] == BY_NOTHING:
+        return
+    step["account"] = _greet(arrays, row, i, notes[0], notes[1])
+    _join(arrays, row, step, other, shared)
+    step["what"] |= c.OTHER_SIDE if was == SIDE_TOLD else c.SELF_TRADE
+    step["other_position"] = first["position"]
+
+
+@kernel
+def _on_first(arrays: Any, row: Any, i: Int, step: Any, notes: Any) -> None:
+    """Take the first report of a trade; ``notes`` are (fresh, progress)."""
+    if row["counter_1"] == 0 and row["counter_2"] == 0:
+        instrument = arrays.instruments[step["instrument"]]
+        instrument["one_sided"] += 1
+        step["one_sided"] = instrument["one_sided"]
+        arrays.totals[ONE_SIDED] += 1
+        _keep_side(arrays, row, SIDE_ALONE)
+        return
+    shared = _shared(arrays, row, row["counter_1"], row["counter_2"])
+    if shared[0] == BY_NOTHING:
+        return  # strangers: what the other side reports changes nothing
+    _keep_side(arrays, row, SIDE_TOLD)
+    step["account"] = _greet(arrays, row, i, notes[0], notes[1])
+    _join(arrays, row, step, (row["counter_1"], row["counter_2"]), shared)
+    step["what"] |= c.SELF_TRADE
+
+
+@kernel
+def _on_fill(arrays: Any, settings: Any, row: Any, i: Int, step: Any, notes: Any) -> None:
+    instrument = arrays.instruments[step["instrument"]]
+    if row["day"] > instrument["day"]:
+        instrument["day"] = row["day"]
+        instrument["fills"] = 0
+        instrument["one_sided"] = 0
+    instrument["fills"] += 1
+    arrays.totals[FILLS] += 1
+    step["what"] = c.FILL | (c.SIMULATED if row["flags"] & FLAG_SIMULATED else 0)
+    step["fills"] = instrument["fills"]
+    step["one_sided"] = instrument["one_sided"]
+    key_1, key_2 = _side_keys(row)
+    index = find(arrays.side_heads, arrays.sides, key_1, key_2)
+    if index >= 0 and arrays.sides[index]["time_ns"] > step["time_ns"] - settings.side_window_ns:
+        _on_second(arrays, row, i, step, index, notes)
+        return
+    _forget_sides(arrays, settings, step["time_ns"])
+    _on_first(arrays, row, i, step, notes)
+
+
+@inlined
+def _clear(step: Any, row: Any) -> None:
+    step["rules"] = 0
+    step["what"] = 0
+    step["registered"] = 0
+    step["claimed"] = row["claimed"]
+    step["account"] = -1
+    step["counter"] = -1
+    step["contract"] = -1
+    step["instrument"] = -1
+    step["day"] = row["day"]
+    step["time_ns"] = row["event_time_ns"]
+    step["day_end_ns"] = row["day_end_ns"]
+    step["position"] = row["position"]
+    step["other_position"] = -1
+    step["quantity_e8"] = row["quantity_e8"]
+    step["price_e8"] = row["price_e8"]
+    step["age_ns"] = row["age_ns"]
+    step["fills"] = 0
+    step["one_sided"] = 0
+    step["shared_by"] = BY_NOTHING
+    step["kind"] = row["kind"]
+    step["side"] = row["side"]
+
+
+@kernel
+def take_trades(
+    arrays: Any, settings: Any, rows: Any, steps: Any, fresh: Any, progress: Any
+) -> Any:
+    """Turn rows into trades, in their order, until all are taken or Python must do something.
+
+    Parameters
+    ----------
+    arrays, settings
+        ``InstrumentArrays`` with room for ``len(rows)`` inserts, ``InstrumentSettings``.
+    rows
+        Shape (n,), dtype ``SENT``, in order of time.
+    steps
+        Shape (n,), dtype ``TRADE``, filled here.
+    fresh
+        Shape (n,), int64: receives the rows whose account has got a row and needs a name.
+    progress
+        Shape (2,), int64: rows taken so far, and how many stand in ``fresh``.
+
+    Returns
+    -------
+    int
+        ``DONE``; ``MEET`` where the next row brings an instrument that has no row; ``FILE`` where
+        the last row taken is a file on an account.
+    """
+    notes = (fresh, progress)
+    for i in range(progress[0], len(rows)):
+        row, step = rows[i], steps[i]
+        if row["kind"] == _FILE:
+            _clear(step, row)
+            progress[0] = i + 1
+            return FILE
+        instrument = find(
+            arrays.instrument_heads, arrays.instruments, row["instrument_1"], row["venue_1"]
+        )
+        if instrument < 0:
+            return MEET
+        progress[0] = i + 1
+        _clear(step, row)
+        step["instrument"] = instrument
+        step["rules"] = arrays.instruments[instrument]["rules"]
+        if row["kind"] == _FILL:
+            _on_fill(arrays, settings, row, np.int64(i), step, notes)
+    return DONE

@@ -1,0 +1,302 @@
+"""The instrument stage of one shard of instruments: several accounts' rows in order of time.
+
+Rows come from ``flows.align``; who is behind an account comes among them, so that what was on file
+at a moment decides about that moment. No clock, no engine, no input or output.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.core.contract import Detector
+from detectors.core.findings import Narrator, Who
+from detectors.core.instrument_kernels import DONE, MEET, take_trades
+from detectors.core.instrument_state import (
+    BY_ACCOUNT,
+    BY_GROUP,
+    BY_OWNER,
+    TOTAL_NAMES,
+    TRADE,
+    InstrumentSettings,
+    InstrumentState,
+)
+from detectors.core.memory import FindingBuffer, SubjectState
+from detectors.core.registrations import entries_of
+from detectors.core.scopes import rules_for
+from detectors.core.sent_rows import SentColumns
+from detectors.core.stage import Names, StageOutput
+from detectors.core.tables import find, insert
+from schemas.columns import HashKey
+from schemas.events import RefAccount
+from schemas.referee import Names as EventNames
+from schemas.referee import decode, names_of
+
+ROWS_AT_ONCE: Final = 8_192  # steps of so many rows stay in the processor's cache
+_ROWS_AHEAD: Final = 1_024  # a table that is short grows for at least so many rows
+_PPM: Final = 1_000_000
+_SHARED: Final = {BY_ACCOUNT: "account", BY_OWNER: "beneficial_owner", BY_GROUP: "control_group"}
+
+
+@dataclass(frozen=True, slots=True)
+class InstrumentConfig:
+    """What the stage must know beside its detectors."""
+
+    key: HashKey
+    lane_names: Names
+    tenant: str = "default"
+    side_window_ns: int = 10_000_000_000
+    sides_max: int = 1_000_000
+
+
+class InstrumentScratch:
+    """Room that one batch at a time needs; stages that take turns may share it.
+
+    Attributes
+    ----------
+    steps
+        Shape (n,), dtype ``TRADE``.
+    fresh
+        Shape (n,), int64: rows whose account needs a name.
+    progress
+        Shape (2,), int64: rows taken, and how many stand in ``fresh``.
+    buffer
+        Room for two findings a step.
+    """
+
+    def __init__(self) -> None:
+        self.steps = np.zeros(0, TRADE)
+        self.fresh = np.zeros(0, np.int64)
+        self.progress = np.zeros(2, np.int64)
+        self.buffer = FindingBuffer.of(2)
+
+    def reserve(self, count: int) -> None:
+        """Have room for ``count`` steps."""
+        if len(self.steps) < count:
+            self.steps = np.zeros(count, TRADE)
+            self.fresh = np.zeros(count, np.int64)
+            self.buffer = FindingBuffer.of(2 * count)
+
+
+class InstrumentStage:
+    """Tables of instruments and of those behind accounts, and every aligned rule's state.
+
+    Parameters
+    ----------
+    detectors
+        Those of a run; the ones that are not aligned are left out.
+    config
+        Hash key and bounds.
+    scratch
+        Room shared with other stages of the same thread; of its own without.
+    """
+
+    def __init__(
+        self,
+        detectors: Sequence[Detector],
+        config: InstrumentConfig,
+        scratch: InstrumentScratch | None = None,
+    ) -> None:
+        self.detectors = [d for d in detectors if d.is_aligned]
+        self.config = config
+        self.state = InstrumentState()
+        self.subjects = [SubjectState.of(d.state_dtype) for d in self.detectors]
+        self.instrument_names: list[tuple[str, str]] = []
+        # Tenant and name of each party as they were when it got its row; others may join it later.
+        self.party_names: list[tuple[str, str]] = []
+        self._settings = InstrumentSettings(config.side_window_ns, config.sides_max)
+        self._scratch = scratch or InstrumentScratch()
+
+    def take(self, columns: SentColumns) -> StageOutput:
+        """Take rows, none earlier than any taken before."""
+        output = StageOutput()
+        with np.errstate(over="ignore"):  # words wrap around; only uncompiled kernels warn
+            for start in range(0, len(columns), ROWS_AT_ONCE):
+                rows = columns.rows[start : start + ROWS_AT_ONCE]
+                self._take_part(SentColumns(rows, columns.raw), output)
+        return output
+
+    def _take_part(self, columns: SentColumns, output: StageOutput) -> None:
+        self._reserve(len(columns))
+        steps = self._scratch.steps[: len(columns)]
+        self._take_rows(columns, steps)
+        self._detect(columns, steps, output)
+
+    def _take_rows(self, columns: SentColumns, steps: NDArray[np.void]) -> None:
+        fresh, progress = self._scratch.fresh, self._scratch.progress
+        progress[:] = 0
+        while True:
+            arrays = self.state.arrays()
+            stop = take_trades(arrays, self._settings, columns.rows, steps, fresh, progress)
+            self._learn_names(columns, steps["account"], fresh[: progress[1]])
+            progress[1] = 0
+            if stop == DONE:
+                return
+            index = int(progress[0])
+            if stop == MEET:
+                self._meet_instrument(columns.rows[index], columns.line(index))
+            else:
+                self._file(columns.rows[index - 1], columns.line(index - 1))
+
+    def _learn_names(
+        self, columns: SentColumns, holders: NDArray[np.int32], fresh: NDArray[np.int64]
+    ) -> None:
+        """Give accounts and parties that have just got a row their names."""
+        for row in fresh.tolist():
+            names = names_of(columns.line(row))
+            name = f"{names.tenant or self.config.tenant}\0{names.account_id}\0\0"
+            self.state.set_name(int(holders[row]), name.encode())
+        parties = self.state.parties
+        for index in range(len(self.party_names), parties.used):
+            party = parties.rows[index]
+            tenant, *shared = self.state.name_of(int(party["holder"]))
+            self.party_names.append((tenant, shared[int(party["shared_by"]) - BY_ACCOUNT]))
+
+    def _reserve(self, count: int) -> None:
+        """Make room everywhere, so that no kernel can run out."""
+        state = self.state
+        self._scratch.reserve(count)
+        sides = min(count, max(0, self.config.sides_max - len(state.sides)) + 1)
+        for table, need in ((state.holders, count), (state.parties, count), (state.sides, sides)):
+            if need > table.spare:
+                table.reserve(max(need, _ROWS_AHEAD))
+        for detector, subject in zip(self.detectors, self.subjects, strict=True):
+            subject.reserve(len(state.parties.rows), count, uses_pool=detector.uses_pool)
+
+    def _meet_instrument(self, row: np.void, line: bytes) -> None:
+        """Give an instrument seen for the first time a name and its rules."""
+        table = self.state.instruments
+        table.reserve(1)
+        index = insert(table.heads, table.rows, table.counters, row["instrument_1"], row["venue_1"])
+        names = names_of(line)
+        assert names.instrument is not None, "only kinds with an instrument bring one"
+        assert names.venue is not None, "as above"
+        self.instrument_names.append((names.instrument, names.venue))
+        met = table.rows[index]
+        met["rules"] = rules_for(self.detectors, names.instrument, names.venue)
+        met["day"], met["fills"], met["one_sided"] = -1, 0, 0
+
+    def _file(self, row: np.void, line: bytes) -> None:
+        """Replace what is on file about an account; who has nothing on file needs no row."""
+        event = decode(line)
+        assert isinstance(event, RefAccount), "no other kind files anything"
+        table = self.state.holders
+        key_1, key_2 = row["account_1"], row["account_2"]
+        index = int(find(table.heads, table.rows, key_1, key_2))
+        if index < 0:
+            if not (row["counter_1"] or row["counter_2"] or event.registrations):
+                return
+            table.reserve(1)
+            index = int(insert(table.heads, table.rows, table.counters, key_1, key_2))
+            for name in ("registrations", "name_start", "name_size"):
+                table.rows[name][index] = 0
+        holder = table.rows[index]
+        holder["owner_1"], holder["group_1"] = row["counter_1"], row["counter_2"]
+        held = int(holder["registrations"])
+        listed = entries_of(event, self.config.key)
+        holder["registrations"] = self.state.registrations.replace(held, listed)
+        tenant = event.tenant or self.config.tenant
+        names = (tenant, event.account_id, event.beneficial_owner or "", event.control_group or "")
+        self.state.set_name(index, "\0".join(map(str, names)).encode())
+
+    def _detect(self, columns: SentColumns, steps: NDArray[np.void], output: StageOutput) -> None:
+        """Let every rule see the steps, and tell what they find in the rows' order."""
+        buffer, found = self._scratch.buffer, []
+        for index, detector in enumerate(self.detectors):
+            detector.update(steps, self.subjects[index], buffer)
+            found += [(int(f["at"]), index, f) for f in buffer.take()]
+        found.sort(key=lambda entry: entry[:2])
+        narrator = Narrator(self, columns)
+        for _, index, record in found:
+            narrator.tell(self.detectors[index], record, output)
+
+    def close(self, watermark_ns: int) -> StageOutput:
+        """Judge the days that ended by the watermark, up to which all rows were taken."""
+        output, buffer = StageOutput(), self._scratch.buffer
+        narrator = Narrator(self, None)
+        for detector, subject in zip(self.detectors, self.subjects, strict=True):
+            is_full = subject.due_ns <= watermark_ns
+            while is_full:
+                with np.errstate(over="ignore"):  # as above
+                    detector.close(subject, watermark_ns, buffer)
+                found = buffer.take()
+                is_full = len(found) == len(buffer.records)
+                for record in found:
+                    narrator.tell(detector, record, output)
+        return output
+
+    def who(self, detector: Detector, record: np.void, event: EventNames | None) -> Who:
+        """See ``detectors.core.findings.Teller``."""
+        del detector  # there is one sort of subject
+        subject = int(record["subject"])
+        party = self.state.parties.rows[subject]
+        tenant, name = self.party_names[subject]
+        shared = _SHARED[int(party["shared_by"])]
+        account_id = None if event is None else event.account_id
+        if account_id is None:
+            account_id = self.state.name_of(int(party["holder"]))[1]
+        instrument, venue = self.instrument_names[int(party["instrument"])]
+        who = name if shared == "account" else f"{shared} {name}"
+        return Who(
+            tenant,
+            account_id,
+            instrument,
+            f"{who} {instrument}@{venue}",
+            {"party": {"counted_by": shared, "party_id": name}, "accounts": self._shares(record)},
+        )
+
+    def _shares(self, record: np.void) -> list[dict[str, Any]]:
+        """Return the accounts a record names, each with its share of what they traded."""
+        listed = [
+            (int(holder) - 1, int(quantity_e8))
+            for holder, quantity_e8 in zip(record["accounts"], record["quantities"], strict=True)
+            if holder > 0
+        ]
+        whole = max(1, sum(quantity_e8 for _, quantity_e8 in listed))
+        return [
+            {
+                "account_id": self.state.name_of(holder)[1],
+                "quantity_e8": str(quantity_e8),
+                "share_ppm": quantity_e8 * _PPM // whole,
+            }
+            for holder, quantity_e8 in listed
+        ]
+
+    def totals(self) -> dict[str, int]:
+        """Return the counts since the beginning."""
+        return dict(zip(TOTAL_NAMES, (int(n) for n in self.state.totals), strict=True))
+
+    def row_counts(self) -> dict[str, int]:
+        """Return how many rows each kind of table holds; ``subjects`` are those of all rules."""
+        state = self.state
+        return {
+            "holders": len(state.holders),
+            "instruments": len(state.instruments),
+            "sides": len(state.sides),
+            "parties": len(state.parties),
+            "subjects": sum(len(subject) for subject in self.subjects),
+        }
+
+    def dump(self) -> dict[str, Any]:
+        """Copy the whole state, for a snapshot."""
+        return {
+            "state": self.state.dump(),
+            "rules": [d.rule.id for d in self.detectors],
+            "subjects": [subject.dump() for subject in self.subjects],
+            "instrument_names": list(self.instrument_names),
+            "party_names": list(self.party_names),
+        }
+
+    def restore(self, dumped: Mapping[str, Any]) -> None:
+        """Take up a dump made by a stage with the same rules."""
+        if dumped["rules"] != [d.rule.id for d in self.detectors]:
+            raise ValueError("the snapshot was made with other rules than the ones configured now")
+        self.state = InstrumentState.load(dumped["state"])
+        self.subjects = [
+            SubjectState.load(detector.state_dtype, parts)
+            for detector, parts in zip(self.detectors, dumped["subjects"], strict=True)
+        ]
+        self.instrument_names = list(dumped["instrument_names"])
+        self.party_names = list(dumped["party_names"])

@@ -1,0 +1,110 @@
+"""Where a row belongs: its account, its instrument, both together, and its trading day."""
+
+from typing import Any, Final
+
+import numpy as np
+
+from detectors.core.registrations import registered
+from detectors.core.tables import find, insert, mix
+from schemas.events import SECOND_NS
+from schemas.jit import Int, inlined, kernel
+
+DAY_NS: Final = 86_400 * SECOND_NS
+
+
+@kernel
+def _day_index(starts: Any, time_ns: Int) -> Any:
+    """Return the last index whose start is at or before the time; -1 for none. Bisection."""
+    low, high = np.int64(0), np.int64(len(starts))
+    while low < high:
+        middle = (low + high) // 2
+        if starts[middle] <= time_ns:
+            low = middle + 1
+        else:
+            high = middle
+    return low - 1
+
+
+@kernel
+def _look_up_day(arrays: Any, instrument: Any, time_ns: Int, zone_day_ns: Int) -> None:
+    """Note the trading day: the calendar's, or a day of UTC shifted by ``zone_day_ns``."""
+    if instrument["calendar"] > 0:
+        starts = arrays.day_starts[instrument["calendar"] - 1]
+        index = _day_index(starts, time_ns)
+        if 0 <= index < len(starts) - 1:
+            instrument["day"] = arrays.day_numbers[instrument["calendar"] - 1, index]
+            instrument["day_start_ns"] = starts[index]
+            instrument["day_end_ns"] = starts[index + 1]
+            return
+    day = (time_ns - zone_day_ns) // DAY_NS
+    instrument["day"] = day
+    instrument["day_start_ns"] = day * DAY_NS + zone_day_ns
+    instrument["day_end_ns"] = (day + 1) * DAY_NS + zone_day_ns
+
+
+@kernel
+def account_of(arrays: Any, row: Any) -> Any:
+    """Return the account's row, a new one where it is new."""
+    index = find(arrays.account_heads, arrays.accounts, row["account_1"], row["account_2"])
+    if index >= 0:
+        return index
+    index = insert(
+        arrays.account_heads,
+        arrays.accounts,
+        arrays.account_counters,
+        row["account_1"],
+        row["account_2"],
+    )
+    account = arrays.accounts[index]
+    account["registrations"] = 0
+    account["flags"] = 0
+    account["claimed"] = 0
+    return index
+
+
+@inlined
+def instrument_of(arrays: Any, row: Any) -> Any:
+    """Return the instrument's row, or -1."""
+    heads, instruments = arrays.instrument_heads, arrays.instruments
+    return find(heads, instruments, row["instrument_1"], row["venue_1"])
+
+
+@inlined
+def contract_keys(row: Any) -> Any:
+    """Return the key of account x instrument."""
+    key_1 = mix(row["account_1"], row["instrument_1"])
+    return key_1, mix(row["instrument_1"], row["account_2"] ^ row["venue_1"])
+
+
+@kernel
+def new_contract(arrays: Any, row: Any, account: Int) -> Any:
+    """Give account x instrument a row; the instrument has one."""
+    key_1, key_2 = contract_keys(row)
+    index = insert(arrays.contract_heads, arrays.contracts, arrays.contract_counters, key_1, key_2)
+    contract = arrays.contracts[index]
+    contract["instrument"] = instrument_of(arrays, row)
+    contract["account"] = account
+    contract["position_e8"] = 0
+    contract["cash_high"] = 0
+    contract["cash_low"] = 0
+    contract["given_pnl_e8"] = 0
+    contract["opened_ns"] = 0
+    contract["reductions_without_pnl"] = 0
+    return index
+
+
+@kernel
+def place(arrays: Any, settings: Any, step: Any, contract: Int) -> None:
+    """Fill in what follows from the instrument: rules, exemptions, trading day."""
+    step["contract"] = contract
+    instrument = arrays.instruments[arrays.contracts[contract]["instrument"]]
+    step["rules"] = instrument["rules"]
+    link = np.int64(arrays.accounts[step["account"]]["registrations"])
+    if link > 0:
+        step["registered"] = registered(
+            arrays.registrations, link, instrument["key_1"], step["time_ns"]
+        )
+    if not instrument["day_start_ns"] <= step["time_ns"] < instrument["day_end_ns"]:
+        _look_up_day(arrays, instrument, step["time_ns"], settings.zone_day_ns)
+    step["day"] = instrument["day"]
+    step["day_end_ns"] = instrument["day_end_ns"]

@@ -1,0 +1,201 @@
+"""Rows that the account stage sends on: what detectors on instruments need to know of an event.
+
+Only rows that had an effect are sent, only of kinds that some detector wants, and only where a rule
+applies; files on accounts go with them. A row carries its own line, for the few whose names matter.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.core.contract import Detector, Steps
+from schemas.columns import KIND, KIND_CODES, Bytes, EventColumns, Rows
+from schemas.copying import gather_lines
+from schemas.jit import kernel
+
+_FILE: Final = KIND["ref.account"]
+
+SENT: Final = np.dtype(
+    [
+        ("line_start", "<i8"),  # into ``SentColumns.raw``
+        ("line_length", "<i4"),
+        ("kind", "u1"),  # KIND_CODES
+        ("side", "u1"),
+        ("claimed", "u1"),  # exemptions the sender has claimed for the account so far
+        ("padding", "u1"),
+        ("event_time_ns", "<i8"),
+        ("instrument_1", "<u8"),  # 0 for files on accounts
+        ("venue_1", "<u8"),
+        ("account_1", "<u8"),
+        ("account_2", "<u8"),
+        ("counter_1", "<u8"),  # fill: the counterparty's account; file: owner
+        ("counter_2", "<u8"),  # and control group
+        ("link_1", "<u8"),  # fill_id
+        ("price_e8", "<i8"),
+        ("quantity_e8", "<i8"),
+        ("age_ns", "<i8"),  # of the order, -1 where unknown
+        ("position", "<i8"),  # lane << LANE_SHIFT | line number
+        ("day_end_ns", "<i8"),
+        ("day", "<i4"),
+        ("flags", "u1"),
+        ("padding_2", "u1", (3,)),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SentColumns:
+    """Some rows with their lines.
+
+    Attributes
+    ----------
+    rows
+        Shape (n,), dtype ``SENT``.
+    raw
+        The bytes that the rows' ``line_start`` and ``line_length`` point into.
+    """
+
+    rows: NDArray[np.void]
+    raw: Bytes
+
+    def __len__(self) -> int:
+        """Count the rows."""
+        return len(self.rows)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether rows and their lines are the same, wherever the lines lie."""
+        if not isinstance(other, SentColumns):
+            return NotImplemented
+        mine, others = self.own_lines(), other.own_lines()
+        return (mine.rows.tobytes(), mine.raw.tobytes()) == (
+            others.rows.tobytes(),
+            others.raw.tobytes(),
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # arrays change
+
+    def line(self, index: int) -> bytes:
+        """Return the bytes row ``index`` was read from."""
+        start = int(self.rows["line_start"][index])
+        return bytes(self.raw[start : start + int(self.rows["line_length"][index])])
+
+    def own_lines(self) -> "SentColumns":
+        """Return a copy whose bytes are the rows' lines and nothing else."""
+        rows = self.rows.copy()
+        target = np.empty(int(rows["line_length"].sum()), np.uint8)
+        gather_lines(rows, self.raw, target)
+        return SentColumns(rows, target)
+
+    def __reduce__(self) -> tuple[Callable[..., "SentColumns"], tuple[Any, ...]]:
+        """Pickle with the rows' own lines."""
+        own = self.own_lines()
+        return SentColumns, (own.rows, own.raw)
+
+
+def join(parts: Sequence[SentColumns]) -> SentColumns:
+    """Put parts one behind the other."""
+    if len(parts) == 1:
+        return parts[0]
+    if not parts:
+        return SentColumns(np.zeros(0, SENT), np.zeros(0, np.uint8))
+    rows = np.concatenate([part.rows for part in parts])
+    sizes = np.array([0, *(len(part.raw) for part in parts[:-1])])
+    rows["line_start"] += np.repeat(np.cumsum(sizes), [len(part) for part in parts])
+    return SentColumns(rows, np.concatenate([part.raw for part in parts]))
+
+
+@kernel
+def choose(rows: Any, steps: Any, wanted: Any, rule_bits: Any, chosen: Any) -> Any:
+    """Write the indexes of the rows that are sent on to ``chosen``; return how many.
+
+    Parameters
+    ----------
+    rows, steps
+        Shape (n,), dtypes ``ROW`` and ``STEP``.
+    wanted
+        Shape (256,), uint8: 1 for kinds that are sent.
+    rule_bits
+        Of ``STEP.rules``, one of which a row must have; files on accounts are always sent.
+    chosen
+        Shape (n,), int64.
+    """
+    count = 0
+    for i in range(len(rows)):
+        kind = rows[i]["kind"]
+        if wanted[kind] == 0 or steps[i]["account"] < 0:
+            continue
+        if kind == _FILE or steps[i]["rules"] & rule_bits != 0:
+            chosen[count] = i
+            count += 1
+    return count
+
+
+@kernel
+def fill_sent(rows: Any, steps: Any, chosen: Any, arrays: Any, sent: Any) -> None:
+    """Write chosen rows as they are sent; lines still point into the block.
+
+    ``arrays`` are the ``StageArrays``: what an order's cancel does not say itself is known there.
+    """
+    for k in range(len(chosen)):
+        row, step, out = rows[chosen[k]], steps[chosen[k]], sent[k]
+        out["line_start"] = row["line_start"]
+        out["line_length"] = row["line_length"]
+        out["kind"] = row["kind"]
+        out["side"] = row["side"]
+        out["claimed"] = step["claimed"]
+        out["flags"] = row["flags"]
+        out["event_time_ns"] = row["event_time_ns"]
+        out["instrument_1"] = row["instrument_1"]
+        out["venue_1"] = row["venue_1"]
+        if step["contract"] >= 0:
+            instrument = arrays.instruments[arrays.contracts[step["contract"]]["instrument"]]
+            out["instrument_1"] = instrument["key_1"]
+            out["venue_1"] = instrument["key_2"]
+        out["account_1"] = row["account_1"]
+        out["account_2"] = row["account_2"]
+        out["counter_1"] = row["name_1"]
+        out["counter_2"] = row["notice_1"]
+        out["link_1"] = row["link_1"]
+        out["price_e8"] = row["price_e8"]
+        out["quantity_e8"] = step["quantity_e8"]
+        out["age_ns"] = step["age_ns"]
+        out["position"] = step["position"]
+        out["day_end_ns"] = step["day_end_ns"]
+        out["day"] = step["day"]
+
+
+class Sender:
+    """Chooses what is sent on for some detectors.
+
+    Parameters
+    ----------
+    detectors
+        Those whose rows stand behind align; at least one.
+    """
+
+    def __init__(self, detectors: Iterable[Detector]) -> None:
+        self._wanted = np.zeros(256, np.uint8)
+        self._wanted[_FILE] = 1
+        bits = 0
+        for detector in detectors:
+            bits |= int(detector.selection.rule_bit)
+            self._wanted[[KIND_CODES.index(kind) for kind in detector.kinds]] = 1
+        self._rule_bits = np.uint64(bits)
+
+    def choose(
+        self, columns: EventColumns, steps: Steps, arrays: Any, room: NDArray[np.int64]
+    ) -> SentColumns | None:
+        """Return the rows to send, with their own lines; None where there are none.
+
+        ``room`` has shape (n,) at least and is written over.
+        """
+        rows: Rows = columns.rows
+        count = choose(rows, steps, self._wanted, self._rule_bits, room)
+        if count == 0:
+            return None
+        sent = np.zeros(count, SENT)
+        fill_sent(rows, steps, room[:count], arrays, sent)
+        return SentColumns(sent, columns.raw).own_lines()

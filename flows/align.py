@@ -1,0 +1,187 @@
+"""Align: rows of several account shards in one order, that of time, however they arrive.
+
+A row is held back until every shard's watermark is past it; then nothing older can come, as a row
+that was accepted is never older than its shard's watermark was. So what is released, and in which
+order, follows from the rows alone: not from batches, processes or crashes.
+
+Rows of one moment are taken files on accounts first, then by instrument, and those of one
+instrument by source and event id as they are written: hashes differ between data folders, and the
+same day must give the same alerts in each.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.core.sent_rows import SentColumns, join
+from flows.lanes import NEVER_NS
+from schemas.columns import KIND
+from schemas.referee import names_of
+
+_FILE: Final = KIND["ref.account"]
+
+
+class Mark(NamedTuple):
+    """How far an account shard has come.
+
+    Attributes
+    ----------
+    number
+        Of the block behind which it stands; the shard's marks come in this order.
+    watermark_ns
+        Nothing of the shard that comes later is older.
+    """
+
+    shard: int
+    number: int
+    watermark_ns: int
+
+
+class SentPart(NamedTuple):
+    """What one block of an account shard sends on.
+
+    Attributes
+    ----------
+    is_due
+        Every instrument shard must hear of the mark; else those that get rows, and later ones do.
+    """
+
+    columns: SentColumns
+    mark: Mark
+    is_due: bool
+
+
+class _Piece(NamedTuple):
+    """Rows that came together, by time; ``serial`` makes pieces comparable."""
+
+    first_ns: int
+    serial: int
+    columns: SentColumns
+
+
+@dataclass(slots=True)
+class Align:
+    """Holds rows until their time has come.
+
+    Attributes
+    ----------
+    sources
+        How many account shards there are: until each has been heard of, nothing is released.
+    behind
+        Rows that came after their time, and were left out. There are none while lanes keep their
+        promise; rows of a partition that is younger than the run may.
+    held_most
+        The most rows that were held at once in this life of the process.
+    """
+
+    sources: int
+    marks: dict[int, tuple[int, int]] = field(default_factory=dict)
+    released_ns: int = NEVER_NS
+    behind: int = 0
+    held: int = 0
+    held_most: int = 0
+    _pieces: list[_Piece] = field(default_factory=list)
+    _serial: int = 0
+
+    def add(self, columns: SentColumns, marks: Iterable[Mark]) -> None:
+        """Take rows, and then how far the shards have come that sent them."""
+        if len(columns):
+            self._hold(columns)
+        for mark in marks:
+            number, watermark_ns = self.marks.get(mark.shard, (-1, NEVER_NS))
+            assert mark.number > number, (
+                f"account shard {mark.shard} sent block {mark.number} again, {number} is done"
+            )
+            self.marks[mark.shard] = (mark.number, max(watermark_ns, mark.watermark_ns))
+
+    def _hold(self, columns: SentColumns) -> None:
+        times = columns.rows["event_time_ns"]
+        order = np.argsort(times, kind="stable")
+        late = int(np.searchsorted(times[order], self.released_ns))
+        self.behind += late
+        self._keep(SentColumns(columns.rows[order[late:]], columns.raw))
+        self.held += len(columns) - late
+        self.held_most = max(self.held_most, self.held)
+
+    def _keep(self, columns: SentColumns) -> None:
+        """Keep rows that stand in order of time."""
+        if len(columns):
+            first_ns = int(columns.rows["event_time_ns"][0])
+            self._serial += 1
+            heappush(self._pieces, _Piece(first_ns, self._serial, columns))
+
+    @property
+    def watermark_ns(self) -> int:
+        """The time that every account shard has passed."""
+        if len(self.marks) < self.sources:
+            return NEVER_NS
+        return min(watermark_ns for _, watermark_ns in self.marks.values())
+
+    def release(self) -> SentColumns:
+        """Return the rows whose time has come, in their order."""
+        until_ns = self.released_ns = max(self.released_ns, self.watermark_ns)
+        due = []
+        while self._pieces and self._pieces[0].first_ns < until_ns:
+            columns = heappop(self._pieces).columns
+            stop = int(np.searchsorted(columns.rows["event_time_ns"], until_ns))
+            due.append(SentColumns(columns.rows[:stop], columns.raw).own_lines())
+            self._keep(SentColumns(columns.rows[stop:], columns.raw))
+        columns = join(due)
+        self.held -= len(columns)
+        return in_order(columns)
+
+    def dump(self) -> dict[str, Any]:
+        """Copy everything, for a snapshot; pickling takes the held rows' own lines along."""
+        return {
+            "marks": dict(self.marks),
+            "released_ns": self.released_ns,
+            "behind": self.behind,
+            "pieces": [piece.columns for piece in self._pieces],
+        }
+
+    @classmethod
+    def load(cls, sources: int, dumped: dict[str, Any]) -> "Align":
+        """Rebuild from a dump."""
+        align = cls(sources, dict(dumped["marks"]), dumped["released_ns"], dumped["behind"])
+        for columns in dumped["pieces"]:
+            align._keep(columns)
+            align.held += len(columns)
+        heapify(align._pieces)
+        return align
+
+
+def in_order(columns: SentColumns) -> SentColumns:
+    """Return rows in the order in which the instrument stage takes them."""
+    rows = columns.rows
+    if len(rows) <= 1:
+        return columns
+    is_file = rows["kind"] == _FILE
+    about = np.where(is_file, rows["account_1"], rows["instrument_1"])
+    order = np.lexsort((about, ~is_file, rows["event_time_ns"]))
+    rows, about = rows[order], about[order]
+    same = (rows["event_time_ns"][1:] == rows["event_time_ns"][:-1]) & (about[1:] == about[:-1])
+    if same.any():
+        rows = rows[_by_names(SentColumns(rows, columns.raw), same)]
+    return SentColumns(rows, columns.raw)
+
+
+def _by_names(columns: SentColumns, same: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return the order in which rows of one moment stand by their names.
+
+    ``same`` has shape (n - 1,): whether a row shares moment and instrument with the one before.
+    """
+    order = np.arange(len(columns))
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], same, [False])).astype(np.int8)))
+    for first, last in edges.reshape(-1, 2).tolist():
+        keys = [(*_names_of(columns, k), k) for k in range(first, last + 1)]
+        order[first : last + 1] = [key[-1] for key in sorted(keys)]
+    return order
+
+
+def _names_of(columns: SentColumns, index: int) -> tuple[str, str, str]:
+    names = names_of(columns.line(index))
+    return names.source, names.event_id, names.account_id or ""

@@ -1,0 +1,167 @@
+"""The instrument step: rows of all account shards, aligned, for one shard of instruments."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from msgspec import Struct
+
+from detectors.core.instrument_stage import InstrumentStage
+from detectors.core.sent_rows import SentColumns, join
+from detectors.core.stage import StageOutput
+from flows.align import Align, Mark
+from flows.arrivals import Arrival
+from flows.lanes import NEVER_NS
+from flows.packing import pack_tree, unpack_tree
+from flows.steps import END_OF_TIME_NS, ShardMessage
+from schemas.columns import KIND
+from schemas.events import SECOND_NS
+
+INSTRUMENT_SHARDS_MAX: Final = 4  # each has its own table of who is behind accounts
+_FILE: Final = KIND["ref.account"]
+_HIGH_BITS: Final = np.uint64(32)  # the low ones choose places in tables
+_TELL_EVERY_NS: Final = SECOND_NS
+_CLOSE_EVERY_NS: Final = 60 * SECOND_NS
+
+
+class InstrumentMessage(Struct, kw_only=True):
+    """What some blocks of account shards mean for one shard of instruments.
+
+    ``arrivals`` are the account shards' blocks whose order the rows rest on.
+    """
+
+    shard: int
+    columns: SentColumns
+    marks: tuple[Mark, ...]
+    arrivals: tuple[tuple[int, Arrival], ...] = ()
+
+
+def instrument_shards(account_shards: int) -> int:
+    """Return how many shards instruments are dealt to; like the accounts', it never changes."""
+    return min(account_shards, INSTRUMENT_SHARDS_MAX)
+
+
+def deal_sent(messages: Sequence[ShardMessage], shards: int) -> list[InstrumentMessage]:
+    """Deal what account shards send on to instrument shards, in one message each.
+
+    Files on accounts go to all of them. A shard gets a message where it gets rows, and every shard
+    does where one of the parts is due for all.
+    """
+    parts = [(m, m.sent) for m in messages if m.sent is not None]
+    if not parts:
+        return []
+    columns = join([sent.columns for _, sent in parts if len(sent.columns)])
+    marks = tuple(sent.mark for _, sent in parts)
+    arrivals = tuple((m.shard, arrival) for m, _ in parts for arrival in m.arrivals)
+    is_due = any(sent.is_due for _, sent in parts)
+    rows = columns.rows
+    is_file = rows["kind"] == _FILE
+    shard_of = (rows["instrument_1"] >> _HIGH_BITS) & np.uint64(shards - 1)
+    dealt = []
+    for shard in range(shards):
+        chosen = rows[is_file | (shard_of == shard)]
+        if is_due or len(chosen):
+            own = SentColumns(chosen, columns.raw)
+            dealt.append(
+                InstrumentMessage(shard=shard, columns=own, marks=marks, arrivals=arrivals)
+            )
+    return dealt
+
+
+@dataclass(slots=True)
+class InstrumentStep:
+    """One shard of instruments: rows held until their time has come, and the stage behind.
+
+    Parameters
+    ----------
+    shard
+        Its number among all shards that send to the writer: those of accounts come first.
+    stage
+        A stage with the run's aligned detectors.
+    align
+        Its rows.
+    """
+
+    shard: int
+    stage: InstrumentStage
+    align: Align
+    next_number: int = 0
+    told_ns: int = NEVER_NS
+    closed_until_ns: int = NEVER_NS
+    # Blocks of account shards whose order nothing that was sent to the writer rests on.
+    arrivals: list[tuple[int, Arrival]] = field(default_factory=list)
+
+    def take(self, message: InstrumentMessage) -> list[ShardMessage]:
+        """Take rows; return what comes of those whose time has come with it, if anything."""
+        self.align.add(message.columns, message.marks)
+        self.arrivals += message.arrivals
+        columns = self.align.release()
+        output = StageOutput() if len(columns) == 0 else self.stage.take(columns)
+        watermark_ns = self.align.released_ns
+        self._close(watermark_ns, output)
+        is_last = watermark_ns == END_OF_TIME_NS
+        is_news = output.findings or output.headroom or is_last
+        if not is_news and watermark_ns < self.told_ns + _TELL_EVERY_NS:
+            return []
+        self.told_ns = watermark_ns
+        return [self._message(output, is_last=is_last)]
+
+    def _close(self, watermark_ns: int, output: StageOutput) -> None:
+        if watermark_ns >= self.closed_until_ns + _CLOSE_EVERY_NS:
+            self.closed_until_ns = watermark_ns
+            output.extend(self.stage.close(watermark_ns))
+
+    def _message(self, output: StageOutput, *, is_last: bool) -> ShardMessage:
+        rests_on: list[tuple[int, Arrival]] = []
+        if output.findings:
+            rests_on, self.arrivals = self.arrivals, []
+        number, self.next_number = self.next_number, self.next_number + 1
+        return ShardMessage(
+            shard=self.shard,
+            number=number,
+            watermark_ns=self.align.released_ns,
+            closed_until_ns=self.closed_until_ns,
+            findings=output.findings,
+            headroom=output.headroom,
+            totals=self.totals(),
+            is_last=is_last,
+            is_aligned=True,
+            rests_on=rests_on,
+        )
+
+    def totals(self) -> dict[str, int]:
+        """Return the shard's counts so far."""
+        return self.stage.totals() | {"behind_align": self.align.behind}
+
+    def snapshot(self) -> dict[str, Any]:
+        """Copy everything that must survive a crash.
+
+        The arrivals are let go: the account shards' own snapshots of this epoch hold them.
+        """
+        self.arrivals = []
+        return {
+            "stage": pack_tree(self.stage.dump()),
+            "align": self.align.dump(),
+            "next_number": self.next_number,
+            "told_ns": self.told_ns,
+            "closed_until_ns": self.closed_until_ns,
+        }
+
+    @classmethod
+    def resume(
+        cls,
+        shard: int,
+        sources: int,
+        make_stage: Callable[[], InstrumentStage],
+        state: dict[str, Any] | None,
+    ) -> "InstrumentStep":
+        """Start a shard, from a snapshot where there is one."""
+        step = cls(shard, make_stage(), Align(sources))
+        if state is not None:
+            step.stage.restore(unpack_tree(state["stage"]))
+            step.align = Align.load(sources, state["align"])
+            step.next_number = state["next_number"]
+            step.told_ns = state["told_ns"]
+            step.closed_until_ns = state["closed_until_ns"]
+        return step

@@ -1,0 +1,105 @@
+"""The instrument stage and self-trading agree with plain Python, however rows are cut."""
+
+from typing import Any
+
+from detector_kit import columns_of, feed, reborn, rule_of, stage_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from naive_self_trading import Counted, self_trades
+
+from schemas.alerts import Finding
+from schemas.events import SECOND_NS
+
+START_NS = 1_772_582_400 * SECOND_NS
+RULE = rule_of("self_trading", {"trades_min": 2}, exempt=())
+CONFIG = {"lateness_ns": 2 * SECOND_NS}
+maybe = st.sampled_from(["", "", "X", "Y"])
+files = st.tuples(st.just("file"), st.sampled_from("ABC"), maybe, maybe)
+fills = st.tuples(
+    st.just("fill"),
+    st.sampled_from("ABC"),
+    st.sampled_from(["buy", "sell"]),
+    st.integers(0, 3),  # fill_id
+    st.sampled_from(["", "", "A", "B", "C"]),  # counterparty
+    st.sampled_from("IJ"),
+)
+# Seconds since the one before: on one moment often, now and then beyond the window or the day.
+gaps = st.sampled_from([0, 0, 0, 1, 3, 6, 11, 43_200])
+days = st.lists(st.tuples(gaps, st.one_of(files, fills, fills, fills)), max_size=40)
+
+
+def events_of(day: list[tuple[int, tuple[Any, ...]]]) -> list[dict[str, Any]]:
+    events, now = [], START_NS
+    for number, (gap, what) in enumerate(day):
+        now += gap * SECOND_NS
+        # Later events of one moment have smaller ids: their order must come from the ids.
+        head = {"source": "s", "event_id": f"{999 - number}", "event_time_ns": now}
+        head["account_id"] = what[1]
+        if what[0] == "file":
+            named = {"beneficial_owner": what[2], "control_group": what[3]}
+            events.append({"kind": "ref.account", **head, **{n: v for n, v in named.items() if v}})
+            continue
+        side, fill, other, instrument = what[2:]
+        body = {
+            "kind": "fill", **head, "order_id": f"o{number}", "fill_id": f"f{fill}", "side": side,
+            "instrument": instrument, "venue": "TEST", "quantity": 1 + number, "price": 10,
+        }  # fmt: skip
+        events.append(body | ({"counter_account_id": other} if other else {}))
+    return events
+
+
+def due(counts: list[Counted]) -> list[Counted]:
+    """Leave those of which something is told: at 2, and at each doubling."""
+    return [one for one in counts if one.count >= 2 and one.count & (one.count - 1) == 0]
+
+
+def told(finding: Finding) -> tuple[Any, ...]:
+    evidence = finding.evidence
+    return (
+        finding.subject,
+        evidence["self_trades"],
+        finding.trigger[1],
+        [position.line for position in finding.positions],
+        evidence["fills_without_counterparty"],
+    )
+
+
+def told_of(one: Counted) -> tuple[Any, ...]:
+    subject = f"{one.party} {one.contract[0]}@{one.contract[1]}"
+    return subject, one.count, one.event_id, one.lines, one.one_sided
+
+
+def by_contract(findings: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """Sort by contract, stably: which of two comes first at one moment means nothing."""
+    return sorted(findings, key=lambda one: str(one[0]).split(" ")[-1])
+
+
+@settings(max_examples=150, deadline=None)
+@given(days, st.integers(1, 9))
+def test_findings_agree_with_plain_python(
+    day: list[tuple[int, tuple[Any, ...]]], size: int
+) -> None:
+    events = events_of(day)
+    expected = by_contract([told_of(one) for one in due(self_trades(events))])
+    columns = columns_of(events)
+    whole = feed(stage_of([RULE], **CONFIG), columns).findings
+    assert by_contract([told(one) for one in whole]) == expected
+    cut = feed(stage_of([RULE], **CONFIG), columns, [size] * 40, reborn([RULE], **CONFIG))
+    assert cut.findings == whole
+
+
+def test_shares_are_those_of_the_accounts_that_traded() -> None:
+    day = [(0, ("file", who, "X", "")) for who in "ABC"]
+    trades = [("A", "B", 1), ("B", "C", 2), ("C", "A", 5)]
+    for number, (one, other, _) in enumerate(trades):
+        day.append((1, ("fill", one, "buy", number, other, "I")))
+    events = events_of(day)
+    for event, (_, _, quantity) in zip(events[3:], trades, strict=True):
+        event["quantity"] = quantity
+    rule = rule_of("self_trading", {"trades_min": 3}, exempt=())
+    (finding,) = feed(stage_of([rule], **CONFIG), columns_of(events)).findings
+    shares = {one["account_id"]: one["share_ppm"] for one in finding.evidence["accounts"]}
+    assert shares == {"A": 375_000, "B": 187_500, "C": 437_500}
+    assert finding.evidence["party"] == {"counted_by": "beneficial_owner", "party_id": "X"}
+    assert finding.evidence["traded_e8"] == str(8 * 10**8)
+    assert finding.account_id == "C"
