@@ -5,8 +5,9 @@ second start reads everything again, and since all outputs go by key, adds nothi
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
-from flows.instruments import deal_sent
+from flows.instruments import InstrumentStep, deal_sent
 from flows.kafka_source import KafkaSource
 from flows.lanes import deal
 from flows.plan import Plan
@@ -21,13 +22,7 @@ def run_loop(
     """Run to the end of the input and return the writer, still open."""
     source = plan.source()
     assert not isinstance(source, KafkaSource), "the plain loop reads bounded input only"
-    make_stage = plan.stage_factory(source)
-    steps = [plan.account_step(shard, make_stage, None) for shard in range(plan.shards)]
-    make_instruments = plan.instrument_stage_factory(source)
-    instruments = [
-        plan.instrument_step(index, make_instruments, None)
-        for index in range(plan.instrument_shards)
-    ]
+    steps = _Steps.of(plan, source)
     writer = plan.writer_step(run_key, None)
     writer.on_progress = on_progress
     try:
@@ -38,15 +33,35 @@ def run_loop(
     return writer
 
 
-def _run(plan: Plan, source: Source, steps: list[AccountStep], writer: WriterStep) -> None:
+class _Steps(NamedTuple):
+    """A step for each shard of accounts, and for each of instruments."""
+
+    accounts: list[AccountStep]
+    instruments: list[InstrumentStep]
+
+    @classmethod
+    def of(cls, plan: Plan, source: Source) -> "_Steps":
+        make_stage = plan.stage_factory(source)
+        make_instruments = plan.instrument_stage_factory(source)
+        return cls(
+            [plan.account_step(shard, make_stage, None) for shard in range(plan.shards)],
+            [
+                plan.instrument_step(index, make_instruments, None)
+                for index in range(plan.instrument_shards)
+            ],
+        )
+
+
+def _run(plan: Plan, source: Source, steps: _Steps, writer: WriterStep) -> None:
     observer = plan.observer
     observer.source_opened(source)
     for item in observer.items(in_order(source)):
         messages = []
         for part in deal(observer.scan(item), plan.shards):
-            done = steps[part.shard].take(part)
-            observer.applied(steps[part.shard], done)
+            step = steps.accounts[part.shard]
+            done = step.take(part)
+            observer.applied(step, done)
             messages += done
-        for sent in deal_sent(messages, len(instruments)):
-            messages += instruments[sent.shard].take(sent)
+        for sent in deal_sent(messages, len(steps.instruments)):
+            messages += steps.instruments[sent.shard].take(sent)
         writer.take(messages)
