@@ -22,6 +22,7 @@ from detectors.core.account_state import (
     StageArrays,
     StageSettings,
 )
+from detectors.core.blocks import block_of
 from detectors.core.contract import HEADROOM, Detector
 from detectors.core.features import Features, HandOut
 from detectors.core.findings import Narrator
@@ -372,26 +373,26 @@ class AccountStage:
         """Copy the whole state, for a snapshot."""
         return {
             "state": self.state.dump(),
-            "rules": [d.rule.id for d in self.detectors],
-            "subjects": [subject.dump() for subject in self.subjects],
+            "blocks": {
+                detector.rule.id: (block_of(detector).key, subject.dump())
+                for detector, subject in zip(self.detectors, self.subjects, strict=True)
+            },
             "instrument_names": list(self.instrument_names),
             "account_names": dict(self.account_names),
             "features": None if self.features is None else self.features.dump(),
         }
 
     def restore(self, dumped: Mapping[str, Any]) -> None:
-        """Take up a dump made by a stage with the same rules."""
-        if dumped["rules"] != [d.rule.id for d in self.detectors]:
-            raise ValueError("the snapshot was made with other rules than the ones configured now")
+        """Take up a dump; a rule that it holds no block of begins with an empty memory."""
         self.state = AccountState.load(dumped["state"])
-        self.subjects = [
-            SubjectState.load(detector.state_dtype, parts)
-            for detector, parts in zip(self.detectors, dumped["subjects"], strict=True)
-        ]
+        self.subjects = [_take_up(detector, dumped["blocks"]) for detector in self.detectors]
         self.instrument_names = list(dumped["instrument_names"])
-        # Calendars are numbered in the order in which this process meets them.
-        for row, (_, venue) in enumerate(self.instrument_names):
-            self.state.instruments.rows[row]["calendar"] = self.config.calendars.index(venue)
+        for row, (instrument, venue) in enumerate(self.instrument_names):
+            # Calendars are numbered in the order in which this process meets them, rules in the
+            # order in which they are configured now.
+            held = self.state.instruments.rows[row]
+            held["calendar"] = self.config.calendars.index(venue)
+            held["rules"] = self._rules_for(instrument, venue)
         self.account_names = dict(dumped["account_names"])
         self._room = 0
         self._restore_features(dumped.get("features"))
@@ -405,6 +406,14 @@ class AccountStage:
             self.features = Features(every_ns, tenant, since=int(self.state.totals[EVENTS]))
         else:
             self.features = Features.load(every_ns, tenant, dumped)
+
+
+def _take_up(detector: Detector, blocks: Mapping[str, tuple[str, dict[str, Any]]]) -> SubjectState:
+    """Return what a rule remembered, or nothing where it was remembered by other rules."""
+    key, parts = blocks.get(detector.rule.id, ("", {}))
+    if key != block_of(detector).key:
+        return SubjectState.of(detector.state_dtype)
+    return SubjectState.load(detector.state_dtype, parts)
 
 
 def _matches(instrument: str | None, patterns: Sequence[str]) -> bool:
