@@ -70,6 +70,11 @@ class Paths:
         return self.root / "recovery"
 
     @property
+    def state(self) -> Path:
+        """The folder of large shards' state, which snapshots point into."""
+        return self.root / "state"
+
+    @property
     def spool(self) -> Path:
         """The folder of what came in and is not yet processed."""
         return self.root / "spool"

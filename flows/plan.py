@@ -36,6 +36,7 @@ from flows.observe.observer import Observer
 from flows.policy import Policy, PolicyState
 from flows.rule_changes import ChangeLog
 from flows.sources import AdaptedSource, BytesSource, FileSource, ScanOptions, Source
+from flows.state_files import Compactor, ShardFiles
 from flows.steps import AccountStep
 from flows.store.writer import Store
 from flows.topics import open_topics
@@ -132,6 +133,7 @@ class Plan:
     crash: CrashPoints = field(default_factory=CrashPoints)
     notes: tuple[str, ...] = ()
     observer: Observer = field(default_factory=Observer)
+    compactor: Compactor = field(default_factory=Compactor)
     _identities: tuple[InputSource, ...] = ()
 
     @property
@@ -283,9 +285,15 @@ class Plan:
     ) -> AccountStep:
         """Start one shard."""
         batch_rows = int(self.config.value("intake.batch_rows"))
+        files = ShardFiles(
+            self.paths.state / f"shard-{shard:04}",
+            int(self.config.value("state.pointer_from_bytes")),
+            self.compactor,
+            self.crash,
+        )
         if self.is_live:
-            return resume_live(shard, make_stage, batch_rows, state, self._script)
-        return AccountStep.resume(shard, make_stage, batch_rows, state)
+            return resume_live(shard, make_stage, batch_rows, state, self._script, files)
+        return AccountStep.resume(shard, make_stage, batch_rows, state, files)
 
     def _script(self, shard: int, ordinal: int) -> list[Arrival]:
         """Return the order of arrivals that an earlier run wrote down."""

@@ -370,7 +370,7 @@ class AccountStage:
         }
 
     def dump(self) -> dict[str, Any]:
-        """Copy the whole state, for a snapshot."""
+        """Return the whole state: its arrays, as bytes, are the ones at work; a snapshot copies."""
         return {
             "state": self.state.dump(),
             "blocks": {
