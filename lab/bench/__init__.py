@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from typing import Any, Final
 
-from lab.bench import crash, throughput
+from lab.bench import crash, snapshot, throughput
 from lab.bench import kafka as kafka_bench
 
 Say = Callable[[str], None]
 _BENCHES: Final = {
     "throughput": (throughput.run, "events a second: scanner, account stage, whole flow"),
     "kafka": (kafka_bench.run, "events a second from a broker, beside a loop that only scans"),
+    "snapshot": (snapshot.run, "how long snapshots hold a run up: whole, and as pointers to files"),
     "crash": (crash.run, "kill runs again and again; nothing may be lost or doubled"),
 }
 _ON_KAFKA: Final = frozenset({"crash", "kafka"})

@@ -1,4 +1,4 @@
-"""Two dozen kills, at random and named moments, one process and two: nothing lost, nothing doubled."""
+"""Kills at random and named moments, one process and two: nothing lost, nothing doubled."""
 
 from pathlib import Path
 
