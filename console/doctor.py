@@ -19,7 +19,7 @@ from console import exits, options, screen
 from console.commands import single, takes
 from flows.config import data_folder
 from flows.datafolder import DataFolder, DataFolderBusyError
-from flows.manifest import DataFolderError, read_manifest
+from flows.manifest import DataFolderError, Manifest, layout_problem, read_manifest
 from schemas.caches import cache_folder
 
 GIB: Final = 1024**3
@@ -152,9 +152,19 @@ def _folder(data: Path) -> Verdict:
         return Verdict("data folder", "fail", str(error))
     if manifest is None:
         return Verdict("data folder", "ok", f"{data} is empty")
+    return _run_in(data, manifest)
+
+
+def _run_in(data: Path, manifest: Manifest) -> Verdict:
+    problem = layout_problem(data, manifest)
+    if problem is not None:
+        return Verdict("data folder", "fail", problem)
     state = "completed" if manifest.completed else "stopped; the same command goes on"
     names = ", ".join(source.name for source in manifest.inputs)
-    return Verdict("data folder", "ok", f"{data} holds a run over {names}: {state}")
+    told = f"{data} holds a run over {names}: {state}"
+    if manifest.state.changes:
+        told += f"; its rules changed {manifest.state.changes} times, which its summary tells"
+    return Verdict("data folder", "ok", told)
 
 
 def _terminal() -> Verdict:

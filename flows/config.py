@@ -89,7 +89,9 @@ class Config:
         """Return the figures of a rule pack that were set, typed, by figure name."""
         return self._overrides(f"packs.{name}.")
 
-    def hash(self, extra: Mapping[str, str] | None = None) -> str:
+    def hash(
+        self, extra: Mapping[str, str] | None = None, *, leave_out: tuple[str, ...] = ()
+    ) -> str:
         """Return hex SHA-256 over every value that can change results.
 
         Of detectors and packs only parameters that differ from their defaults enter, so that a
@@ -99,9 +101,13 @@ class Config:
         ----------
         extra
             Further facts that change results, such as the content hash of a pack file.
+        leave_out
+            Beginnings of keys that are not asked about.
         """
         facts: dict[str, Any] = {}
         for name, key in self._keys.items():
+            if name.startswith(leave_out):
+                continue
             value = self.value(name)
             if key.changes_results and not (key.only_if_changed and value == key.default()):
                 facts[name] = msgspec.to_builtins(value)

@@ -21,6 +21,7 @@ POINTS: Final = (
     "snapshot.writer",
     "between",
 )
+STATE_POINTS: Final = ("state.written", "state.compacting", "state.compacted")  # pointers only
 LIVE_POINTS: Final = ("live.before_send", "live.after_send")  # passed with live features only
 
 

@@ -15,12 +15,16 @@ from typing import BinaryIO, Final, Literal, Self, TypeAlias
 
 import msgspec
 
+from detectors.core.blocks import BlockChange, changes_between
 from flows.manifest import (
     MANIFEST_NAME,
     DataFolderError,
     InputSource,
     Manifest,
+    Rules,
     describe_run,
+    is_same_run,
+    layout_problem,
     read_manifest,
     what_differs,
     write_manifest,
@@ -66,6 +70,11 @@ class Paths:
         return self.root / "recovery"
 
     @property
+    def state(self) -> Path:
+        """The folder of large shards' state, which snapshots point into."""
+        return self.root / "state"
+
+    @property
     def spool(self) -> Path:
         """The folder of what came in and is not yet processed."""
         return self.root / "spool"
@@ -96,17 +105,41 @@ class Run:
         ``completed``: all input was read, nothing is left to do.
     manifest
         As it stands on disk.
+    changes
+        Rules whose memory begins anew or is let go with this start.
     """
 
-    def __init__(self, paths: Paths, state: RunState, manifest: Manifest) -> None:
+    def __init__(
+        self,
+        paths: Paths,
+        state: RunState,
+        manifest: Manifest,
+        wanted: Manifest,
+    ) -> None:
         self._paths = paths
+        self._wanted = wanted
         self.state = state
         self.manifest = manifest
+        self.changes: tuple[BlockChange, ...] = (
+            changes_between(manifest.state.blocks, wanted.state.blocks) if state == "resume" else ()
+        )
 
     @property
     def key(self) -> str:
         """Return the run's identity, 64 hex digits: from inputs, configuration and shards."""
         return self.manifest.run_key
+
+    def settle_rules(self) -> None:
+        """Note that the rules are those of this start; durable on return."""
+        wanted, found = self._wanted, self.manifest
+        count = found.state.changes + bool(self.changes)
+        self.manifest = msgspec.structs.replace(
+            found,
+            config_hash=wanted.config_hash,
+            state=msgspec.structs.replace(wanted.state, changes=count),
+        )
+        if self.manifest != found:
+            write_manifest(self._paths.root, self.manifest)
 
     def complete(self) -> None:
         """Note that all input was read; durable on return."""
@@ -165,22 +198,33 @@ class DataFolder:
         """Let go of the folder."""
         self.close()
 
-    def open_run(self, inputs: Iterable[InputSource], config_hash: str, shards: int) -> Run:
+    def open_run(
+        self,
+        inputs: Iterable[InputSource],
+        config_hash: str,
+        shards: int,
+        rules: Rules | None = None,
+    ) -> Run:
         """Begin the run, or find the same run begun before.
 
         Raises
         ------
         DataFolderError
-            If the folder holds another run; the sentence names what differs.
+            If the folder holds another run, or one whose state this version cannot take up; the
+            sentence names what differs.
         """
-        wanted = describe_run(tuple(inputs), config_hash, shards)
+        rules = rules or Rules()
+        wanted = describe_run(tuple(inputs), config_hash, shards, rules)
         found = read_manifest(self.paths.root)
         if found is None:
             write_manifest(self.paths.root, wanted)
-            return Run(self.paths, "fresh", wanted)
-        if found.run_key != wanted.run_key:
+            return Run(self.paths, "fresh", wanted, wanted)
+        if not is_same_run(found, wanted, rules_may_change=rules.may_change):
             raise DataFolderError(what_differs(self.paths.root, found, wanted))
-        return Run(self.paths, "completed" if found.completed else "resume", found)
+        problem = layout_problem(self.paths.root, found)
+        if problem is not None:
+            raise DataFolderError(problem)
+        return Run(self.paths, "completed" if found.completed else "resume", found, wanted)
 
 
 def _require_ours(paths: Paths) -> None:

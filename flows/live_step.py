@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from detectors.core.stage import AccountStage, StageOutput
 from flows.arrivals import Arrival
 from flows.lanes import NEVER_NS, ShardBlock
+from flows.state_files import ShardFiles
 from flows.steps import END_OF_TIME_NS, AccountStep, ShardMessage
 from schemas.columns import EventColumns
 
@@ -193,9 +194,10 @@ def resume_live(
     batch_rows: int,
     state: dict[str, Any] | None,
     read_script: Callable[[int, int], Iterable[Arrival]],
+    files: ShardFiles | None = None,
 ) -> LiveStep:
     """Start a shard on several lanes; ``read_script(shard, ordinal)`` gives what was written."""
-    step = LiveStep.resume(shard, make_stage, batch_rows, state)
+    step = LiveStep.resume(shard, make_stage, batch_rows, state, files)
     assert isinstance(step, LiveStep)
     if state is not None:
         step.places = {lane: LanePlace(*values) for lane, values in state["places"].items()}

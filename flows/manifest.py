@@ -9,9 +9,10 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
+from detectors.core.blocks import LAYOUT, Block
 from flows import versions
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 MANIFEST_NAME: Final = "manifest.json"
 
 
@@ -47,6 +48,42 @@ class InputSource(Struct, frozen=True, kw_only=True):
         return self.sha256, self.format, self.options
 
 
+class StateLayout(Struct, frozen=True, kw_only=True):
+    """Of what versions the snapshots are.
+
+    Attributes
+    ----------
+    layout
+        Of the tables; a manifest that names none is of the first.
+    changes
+        How often rules have changed since the run began.
+    blocks
+        One for each rule.
+    """
+
+    layout: int = 1
+    changes: int = 0
+    blocks: tuple[Block, ...] = ()
+
+
+class Rules(Struct, frozen=True, kw_only=True):
+    """The rules of a start.
+
+    Attributes
+    ----------
+    blocks
+        What each remembers.
+    other_settings
+        Hash of all settings that can change results, but for those of rules.
+    may_change
+        Other rules than those of the last start are taken: the input never ends.
+    """
+
+    blocks: tuple[Block, ...] = ()
+    other_settings: str = ""
+    may_change: bool = False
+
+
 class Manifest(Struct, frozen=True, kw_only=True):
     """What the folder holds. Times are not here: the same run gives the same manifest."""
 
@@ -57,6 +94,8 @@ class Manifest(Struct, frozen=True, kw_only=True):
     shards: int
     versions: dict[str, str]
     completed: bool = False
+    other_settings: str = ""
+    state: StateLayout = StateLayout()
 
 
 def file_source(path: Path, file_format: str, options: str = "") -> InputSource:
@@ -77,7 +116,9 @@ def url_source(
     return InputSource(name=url, sha256=digest, size=0, format=stream_format, options=options)
 
 
-def describe_run(inputs: tuple[InputSource, ...], config_hash: str, shards: int) -> Manifest:
+def describe_run(
+    inputs: tuple[InputSource, ...], config_hash: str, shards: int, rules: Rules
+) -> Manifest:
     """Return the manifest of a run that has read nothing yet."""
     # sorted: several files are merged by time, so their order on the command line says nothing
     identity = [sorted(source.identity for source in inputs), config_hash, shards]
@@ -88,6 +129,34 @@ def describe_run(inputs: tuple[InputSource, ...], config_hash: str, shards: int)
         config_hash=config_hash,
         shards=shards,
         versions=versions.installed(),
+        other_settings=rules.other_settings,
+        state=StateLayout(layout=LAYOUT, blocks=rules.blocks),
+    )
+
+
+def is_same_run(found: Manifest, wanted: Manifest, *, rules_may_change: bool) -> bool:
+    """Say whether a run is the one that a folder holds."""
+    mine, other = (
+        (
+            sorted(source.identity for source in m.inputs),
+            m.shards,
+            m.other_settings if rules_may_change else m.config_hash,
+        )
+        for m in (wanted, found)
+    )
+    return mine == other
+
+
+def layout_problem(root: Path, found: Manifest) -> str | None:
+    """Return the sentence for a run whose state this version cannot take up; None: it can."""
+    if found.completed or found.state.layout == LAYOUT:
+        return None
+    made_by = found.versions.get("tapewatch", "of another version")
+    return (
+        f"The data folder {root} holds a run in the middle, with state of layout "
+        f"{found.state.layout}; this Tapewatch knows layout {LAYOUT}. Let the Tapewatch that made "
+        f"it ({made_by}) finish the run, or start again with another --data: the same input gives "
+        "the same alert ids."
     )
 
 

@@ -67,7 +67,7 @@ def put_words(bitmap: NDArray[np.uint8], kept: Any, words: NDArray[np.uint64]) -
             count += 1
 
 
-def pack(data: bytes) -> Packed:
+def pack(data: bytes | NDArray[np.uint8]) -> Packed:
     """Leave out the zero words.
 
     Examples
@@ -81,7 +81,7 @@ def pack(data: bytes) -> Packed:
     bitmap = np.zeros((whole + 7) // 8, np.uint8)
     kept = np.empty(whole, np.uint64)
     count = keep_words(words, bitmap, kept)
-    return Packed(len(data), bitmap.tobytes(), kept[:count].tobytes(), data[whole * WORD :])
+    return Packed(len(data), bitmap.tobytes(), kept[:count].tobytes(), bytes(data[whole * WORD :]))
 
 
 def unpack(packed: Packed) -> bytes:
@@ -93,9 +93,12 @@ def unpack(packed: Packed) -> bytes:
 
 
 def pack_tree(tree: Any) -> Any:
-    """Pack every large bytes in nested dicts, lists and tuples; everything else stays."""
-    if isinstance(tree, bytes):
-        return pack(tree) if len(tree) >= _SMALL_BYTES else tree
+    """Pack every large bytes in nested dicts, lists and tuples; everything else stays.
+
+    Arrays of bytes become bytes, so that what comes back shares no memory with the tree.
+    """
+    if isinstance(tree, bytes | np.ndarray):
+        return pack(tree) if len(tree) >= _SMALL_BYTES else bytes(tree)
     return _walk(tree, pack_tree)
 
 

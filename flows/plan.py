@@ -10,6 +10,7 @@ from typing import Any, Final
 from msgspec import Struct
 from msgspec import json as msgspec_json
 
+from detectors.core.blocks import block_of
 from detectors.core.contract import Detector
 from detectors.core.instrument_stage import InstrumentConfig, InstrumentScratch, InstrumentStage
 from detectors.core.memory import Scratch
@@ -30,12 +31,14 @@ from flows.instruments import InstrumentStep, instrument_shards
 from flows.kafka_source import KafkaOptions, KafkaSource
 from flows.live_outputs import open_live
 from flows.live_step import resume_live
-from flows.manifest import InputSource, file_source, read_manifest, url_source
+from flows.manifest import InputSource, Rules, file_source, read_manifest, url_source
 from flows.merged_source import MergedSource
 from flows.notices import NoticePolicy
 from flows.observe.observer import Observer
 from flows.policy import Policy, PolicyState
+from flows.rule_changes import ChangeLog
 from flows.sources import AdaptedSource, BytesSource, FileSource, ScanOptions, Source
+from flows.state_files import Compactor, ShardFiles
 from flows.steps import AccountStep
 from flows.store.writer import Store
 from flows.supervision import Pulse
@@ -55,6 +58,7 @@ LOG_NAME: Final = "monitor"
 TENANT: Final = "default"
 NDJSON: Final = "ndjson"
 _INTAKE_KEY: Final = "config/intake"
+_OF_RULES: Final = ("packs.", "detectors.")  # settings
 
 # (URL, first block wanted) -> all blocks: those before the first are only counted, so a paced
 # stream need not wait for them.
@@ -135,6 +139,7 @@ class Plan:
     notes: tuple[str, ...] = ()
     observer: Observer = field(default_factory=Observer)
     pulse: Pulse = field(default_factory=Pulse)
+    compactor: Compactor = field(default_factory=Compactor)
     _identities: tuple[InputSource, ...] = ()
 
     @property
@@ -258,6 +263,14 @@ class Plan:
         packs = list(self.config.value("packs.enabled")) or pack_names()
         return build_detectors(packs, overrides)
 
+    def rules(self) -> Rules:
+        """Return what the rules remember, and whether others may take their place."""
+        return Rules(
+            blocks=tuple(block_of(detector) for detector in self.detectors()),
+            other_settings=self.config.hash(leave_out=_OF_RULES),
+            may_change=self.is_live,
+        )
+
     def stage_factory(self, source: Source | KafkaSource) -> Callable[[], AccountStage]:
         """Return a function that makes a shard's stage; calendars are shared between shards."""
         config = self.config
@@ -285,9 +298,15 @@ class Plan:
     ) -> AccountStep:
         """Start one shard."""
         batch_rows = int(self.config.value("intake.batch_rows"))
+        files = ShardFiles(
+            self.paths.state / f"shard-{shard:04}",
+            int(self.config.value("state.pointer_from_bytes")),
+            self.compactor,
+            self.crash,
+        )
         if self.is_live:
-            return resume_live(shard, make_stage, batch_rows, state, self._script)
-        return AccountStep.resume(shard, make_stage, batch_rows, state)
+            return resume_live(shard, make_stage, batch_rows, state, self._script, files)
+        return AccountStep.resume(shard, make_stage, batch_rows, state, files)
 
     def instrument_stage_factory(
         self, source: Source | KafkaSource
@@ -370,6 +389,9 @@ class Plan:
         step.notes.update(self.notes)
         step.observer = self.observer
         self._write_down_config(step, maker, run_key)
+        for change in ChangeLog(step.outputs.control).read():
+            step.begin(maker.config(change.body))  # again at each start: the ledger knows it by id
+            step.notes.update(change.sentences)
         self.observer.writer_started(step)
         return step
 

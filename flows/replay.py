@@ -12,6 +12,7 @@ from bytewax.testing import cluster_main, run_main
 from msgspec import Struct
 
 from flows import clock
+from flows.control import ControlLog
 from flows.datafolder import DataFolder, Run
 from flows.disk import naming_disk_problems
 from flows.guard import Guard
@@ -32,6 +33,7 @@ from flows.processes import (
     wait_for_recovery,
 )
 from flows.recovery import open_recovery
+from flows.rule_changes import ChangeLog
 from flows.store.reader import StoreReader
 from flows.supervision import Limits, Pulse, open_pulse
 from flows.writer import Progress, WriterStep
@@ -100,9 +102,13 @@ def _run(
 ) -> Outcome:
     identities = plan.identities()
     with DataFolder(plan.data) as folder:
-        held = folder.open_run(identities, plan.config.hash(), plan.shards)
+        held = folder.open_run(identities, plan.config.hash(), plan.shards, plan.rules())
         if held.state == "completed":
             return _as_stored(plan, held, began_ns)
+        if options.engine == "bytewax":
+            with ControlLog(plan.paths.control) as control:
+                ChangeLog(control).write(held, plan.config.hash())
+        held.settle_rules()  # the plain loop reads everything again, so nothing began in the middle
         plan.observer.run_began(held.key, is_resumed=held.state == "resume")
         plan.observer.run_restarted(plan.pulse.restarts)
         if options.engine == "loop":

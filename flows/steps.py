@@ -17,6 +17,7 @@ from flows.arrivals import Arrival
 from flows.calendars import TradingDays
 from flows.lanes import NEVER_NS, LaneTime, ShardBlock
 from flows.packing import pack_tree, unpack_tree
+from flows.state_files import ShardFiles
 from schemas.alerts import Finding, Headroom
 from schemas.columns import EventColumns, Rejected
 from schemas.events import SECOND_NS
@@ -90,6 +91,7 @@ class AccountStep:
     skipped: dict[str, int] = field(default_factory=dict)
     told: set[str] = field(default_factory=set)
     marked_ns: int = NEVER_NS  # the watermark that every instrument shard has heard of
+    files: ShardFiles | None = None  # where large state lies; None: in the snapshots
 
     def take(self, block: ShardBlock) -> list[ShardMessage]:
         """Take a block when its turn comes; return the messages of every block now done.
@@ -203,7 +205,7 @@ class AccountStep:
     def snapshot(self) -> dict[str, Any]:
         """Copy everything that must survive a crash."""
         return {
-            "stage": pack_tree(self.stage.dump()),
+            "stage": self._keep(),
             "lane_time": astuple(self.lane_time),
             "next_number": self.next_number,
             # A steady clock begins anew with the machine: no snapshot may hold its time.
@@ -217,6 +219,10 @@ class AccountStep:
             "marked_ns": self.marked_ns,
         }
 
+    def _keep(self) -> Any:
+        tree = self.stage.dump()
+        return pack_tree(tree) if self.files is None else self.files.keep(tree)
+
     @classmethod
     def resume(
         cls,
@@ -224,11 +230,14 @@ class AccountStep:
         make_stage: Callable[[], AccountStage],
         batch_rows: int,
         state: dict[str, Any] | None,
+        files: ShardFiles | None = None,
     ) -> "AccountStep":
         """Start a shard, from a snapshot where there is one."""
-        step = cls(shard, make_stage(), batch_rows)
+        step = cls(shard, make_stage(), batch_rows, files=files)
+        held = None if state is None else state["stage"]
+        tree = unpack_tree(held) if files is None else files.take_up(held)
         if state is not None:
-            step.stage.restore(unpack_tree(state["stage"]))
+            step.stage.restore(tree)
             step.lane_time = LaneTime(*state["lane_time"])
             step.next_number = state["next_number"]
             step.waiting = dict(state["waiting"])

@@ -82,6 +82,8 @@ SETTINGS: Final = (
     Setting("shards", 32, "shards", "Accounts are dealt to this many shards, a power of two, fixed when the data folder is created.", 1, 1024, changes_results=False),
     Setting("epoch_seconds", 2.0, "seconds", "State is snapshotted this often: shorter restarts sooner, longer spends less on snapshots.", 0.0, 3600.0, changes_results=False),
 
+    Setting("state.pointer_from_bytes", 2 * MIB, "bytes", "State of a shard from this size on goes to files of its own and the snapshot points there; smaller state is quicker to store whole.", 0, 1024 * 1024 * MIB, changes_results=False),
+
     Setting("packs.enabled", [], "pack names", "Rule packs to load; none named loads every pack shipped.", type=list[str]),
 
     Setting("calendar.default", "XSHG", "calendar", "Trading calendar of a source that no other setting names: an exchange_calendars name, or 24/7."),

@@ -230,12 +230,12 @@ class AccountState:
         )
 
     def dump(self) -> dict[str, Any]:
-        """Copy everything, for a snapshot."""
+        """Return everything, for a snapshot to copy."""
         return {
             "tables": [
                 t.dump() for t in (self.accounts, self.orders, self.contracts, self.instruments)
             ],
-            "registrations": (self.registrations.entries.tobytes(), self.registrations.free),
+            "registrations": (self.registrations.entries.view(np.uint8), self.registrations.free),
             "seen": {
                 self.lane: _dump_seen(self.seen, self.seen_meta),
                 **{lane: _dump_seen(*both) for lane, both in self.seen_elsewhere.items()},
@@ -269,15 +269,14 @@ class AccountState:
 
 def _dump_seen(
     seen: NDArray[np.uint64], meta: NDArray[np.int64]
-) -> tuple[list[bytes], int, list[int]]:
-    return [held(keys).tobytes() for keys in seen], seen.shape[1], meta.tolist()
+) -> tuple[NDArray[np.uint8], int, list[int]]:
+    # As they stand, free slots too: a key then keeps its place, and few pages change.
+    return seen.reshape(-1).view(np.uint8), seen.shape[1], meta.tolist()
 
 
 def _load_seen(
-    dumped: tuple[list[bytes], int, list[int]],
+    dumped: tuple[Any, int, list[int]],
 ) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-    sides, capacity, meta = dumped
-    seen = np.zeros((2, capacity, 2), np.uint64)
-    for side, data in enumerate(sides):
-        refill(seen[side], np.frombuffer(data, np.uint64).reshape(-1, 2))
+    data, capacity, meta = dumped
+    seen = np.frombuffer(data, np.uint64).reshape(2, capacity, 2).copy()
     return seen, np.array(meta, np.int64)

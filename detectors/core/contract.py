@@ -188,6 +188,9 @@ class Detector(ABC):
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
+    state_version: ClassVar[int] = (
+        1  # raise it where what is remembered comes to mean another thing
+    )
     subject: ClassVar[Subject]
     wanted: ClassVar[int]
     params_type: ClassVar[type[Struct]]

@@ -212,12 +212,12 @@ class Features:
         return found
 
     def dump(self) -> dict[str, Any]:
-        """Copy everything, for a snapshot."""
+        """Return everything, for a snapshot to copy."""
         used = np.flatnonzero(self._rows["applied"])
         end = int(used[-1]) + 1 if len(used) else 0
         return {
-            "rows": self._rows[:end].tobytes(),
-            "names": bytes(self._names),
+            "rows": self._rows[:end].view(np.uint8),
+            "names": np.frombuffer(bytes(self._names), np.uint8),
             "since": self._since,
         }
 
@@ -235,5 +235,5 @@ class Features:
         features._dirty[: len(known)] = known
         features._counts[_DIRTY] = len(known)
         features._rows["is_dirty"] = features._rows["applied"] > 0
-        features._names = bytearray(dumped["names"])
+        features._names = bytearray(bytes(dumped["names"]))
         return features

@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.core.blocks import dump_blocks, take_up
 from detectors.core.contract import Detector
 from detectors.core.findings import Narrator, Who
 from detectors.core.instrument_kernels import DONE, MEET, take_trades
@@ -283,20 +284,17 @@ class InstrumentStage:
         """Copy the whole state, for a snapshot."""
         return {
             "state": self.state.dump(),
-            "rules": [d.rule.id for d in self.detectors],
-            "subjects": [subject.dump() for subject in self.subjects],
+            "blocks": dump_blocks(self.detectors, self.subjects),
             "instrument_names": list(self.instrument_names),
             "party_names": list(self.party_names),
         }
 
     def restore(self, dumped: Mapping[str, Any]) -> None:
-        """Take up a dump made by a stage with the same rules."""
-        if dumped["rules"] != [d.rule.id for d in self.detectors]:
-            raise ValueError("the snapshot was made with other rules than the ones configured now")
+        """Take up a dump; a rule that it holds no block of begins with an empty memory."""
         self.state = InstrumentState.load(dumped["state"])
-        self.subjects = [
-            SubjectState.load(detector.state_dtype, parts)
-            for detector, parts in zip(self.detectors, dumped["subjects"], strict=True)
-        ]
+        self.subjects = [take_up(detector, dumped["blocks"]) for detector in self.detectors]
         self.instrument_names = list(dumped["instrument_names"])
+        for row, (instrument, venue) in enumerate(self.instrument_names):
+            # Rules are numbered in the order in which they are configured now.
+            self.state.instruments.rows[row]["rules"] = rules_for(self.detectors, instrument, venue)
         self.party_names = list(dumped["party_names"])

@@ -164,12 +164,12 @@ class SubjectState:
         return Memory(self.slots, self.rows, self.counters, self.nodes, self.node_counters)
 
     def dump(self) -> dict[str, Any]:
-        """Copy what has been used, for a snapshot."""
+        """Return what has been used, for a snapshot to copy."""
         return {
-            "slots": self.slots.tobytes(),
-            "rows": self.rows[: len(self)].tobytes(),
+            "slots": self.slots.view(np.uint8),
+            "rows": self.rows[: len(self)].view(np.uint8),
             "counters": self.counters.tolist(),
-            "nodes": self.nodes[: int(self.node_counters[NODES])].tobytes(),
+            "nodes": self.nodes[: int(self.node_counters[NODES])].view(np.uint8),
             "node_counters": self.node_counters.tolist(),
         }
 

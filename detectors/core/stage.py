@@ -21,6 +21,7 @@ from detectors.core.account_state import (
     StageArrays,
     StageSettings,
 )
+from detectors.core.blocks import dump_blocks, take_up
 from detectors.core.contract import HEADROOM, Detector
 from detectors.core.features import Features, HandOut
 from detectors.core.findings import Narrator, Who
@@ -383,11 +384,10 @@ class AccountStage:
         }
 
     def dump(self) -> dict[str, Any]:
-        """Copy the whole state, for a snapshot."""
+        """Return the whole state: its arrays, as bytes, are the ones at work; a snapshot copies."""
         return {
             "state": self.state.dump(),
-            "rules": [d.rule.id for d in self._scoped],
-            "subjects": [subject.dump() for subject in self.subjects],
+            "blocks": dump_blocks(self.detectors, self.subjects),
             "instrument_names": list(self.instrument_names),
             "account_names": dict(self.account_names),
             "features": None if self.features is None else self.features.dump(),
@@ -395,18 +395,16 @@ class AccountStage:
         }
 
     def restore(self, dumped: Mapping[str, Any]) -> None:
-        """Take up a dump made by a stage with the same rules."""
-        if dumped["rules"] != [d.rule.id for d in self._scoped]:
-            raise ValueError("the snapshot was made with other rules than the ones configured now")
+        """Take up a dump; a rule that it holds no block of begins with an empty memory."""
         self.state = AccountState.load(dumped["state"])
-        self.subjects = [
-            SubjectState.load(detector.state_dtype, parts)
-            for detector, parts in zip(self.detectors, dumped["subjects"], strict=True)
-        ]
+        self.subjects = [take_up(detector, dumped["blocks"]) for detector in self.detectors]
         self.instrument_names = list(dumped["instrument_names"])
-        # Calendars are numbered in the order in which this process meets them.
-        for row, (_, venue) in enumerate(self.instrument_names):
-            self.state.instruments.rows[row]["calendar"] = self.config.calendars.index(venue)
+        for row, (instrument, venue) in enumerate(self.instrument_names):
+            # Calendars are numbered in the order in which this process meets them, rules in the
+            # order in which they are configured now.
+            held = self.state.instruments.rows[row]
+            held["calendar"] = self.config.calendars.index(venue)
+            held["rules"] = rules_for(self._scoped, instrument, venue)
         self.account_names = dict(dumped["account_names"])
         self._room = 0
         self._restore_features(dumped.get("features"))

@@ -204,12 +204,12 @@ class Table:
         used = rows[: self.used]
         return np.flatnonzero((used["key_1"] != 0) | (used["key_2"] != 0))
 
-    def dump(self) -> tuple[bytes, list[int], int]:
-        """Copy what has been used, for a snapshot."""
-        return self.rows[: self.used].tobytes(), self.counters.tolist(), len(self.rows)
+    def dump(self) -> tuple[NDArray[np.uint8], list[int], int]:
+        """Return what has been used, for a snapshot to copy."""
+        return self.rows[: self.used].view(np.uint8), self.counters.tolist(), len(self.rows)
 
     @classmethod
-    def load(cls, dtype: np.dtype[np.void], dumped: tuple[bytes, list[int], int]) -> "Table":
+    def load(cls, dtype: np.dtype[np.void], dumped: tuple[Any, list[int], int]) -> "Table":
         """Rebuild a table from its dump."""
         data, counters, capacity = dumped
         table = cls.of(dtype, capacity)

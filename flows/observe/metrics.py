@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 from flows import clock
 from flows.lanes import NEVER_NS
 from flows.observe.catalog import BY_NAME, METRICS, PREFIX
+from flows.state_files import PointedState
 from schemas.events import SECOND_NS
 
 Counts = Mapping[str, int]
@@ -249,6 +250,8 @@ def size_of(tree: Any) -> int:
     """
     if isinstance(tree, bytes | str):
         return len(tree)
+    if isinstance(tree, PointedState):
+        return size_of(tree.rest) + tree.pointer.size
     if isinstance(tree, dict):
         return _size_of_all(tree, len(tree)) + _size_of_all(tree.values(), len(tree))
     if isinstance(tree, list | tuple):

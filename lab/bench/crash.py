@@ -2,9 +2,10 @@
 
 A chain is one data folder: the same command is started, killed, started again … and at last left to
 finish. Half of the kills fall at random times, the others at named points (``flows.crash``); starts
-change between one process and two, and sometimes the second process is the one killed. On Kafka the
-same events come on two topics, eight lanes in all, and a broker may be restarted under each chain's
-last start. The first chain begins with a start whose disk is full half-way.
+change between one process and two, and between whole snapshots and pointers to files of state, and
+sometimes the second process is the one killed. On Kafka the same events come on two topics, eight
+lanes in all, and a broker may be restarted under each chain's last start. The first chain begins
+with a start whose disk is full half-way.
 """
 
 import random
@@ -23,7 +24,7 @@ from typing import Any, Final, NamedTuple
 from msgspec import Struct
 
 from flows import clock
-from flows.crash import POINTS, VARIABLE
+from flows.crash import POINTS, STATE_POINTS, VARIABLE
 from flows.datafolder import Paths
 from flows.manifest import read_manifest
 from lab.bench import inputs, machine, processes, topics
@@ -34,7 +35,7 @@ SEED: Final = 11
 EVENTS: Final = 60_000
 ACCOUNTS: Final = 10_000
 KILLS: Final = 200
-KILLS_QUICK: Final = 20
+KILLS_QUICK: Final = 24  # every named point at least once
 EVENTS_QUICK: Final = 30_000
 # Small blocks and epochs, so that a short run has many moments; more alerts than a quiet day has.
 SETTINGS: Final = (
@@ -46,6 +47,7 @@ SETTINGS: Final = (
     "detectors.win_rate.min_units=2",
     "detectors.win_rate.threshold=0.5",
 )
+POINTERS: Final = "state.pointer_from_bytes=0"  # however small the state is
 RANDOM: Final = "random"
 _CHAIN_KILLS: Final = 5
 _EARLY_SHARE: Final = 0.15  # of random kills: before the first block, while the run is starting
@@ -54,10 +56,16 @@ _WORK_SHARE: Final = 0.4  # of an unbroken run's time at work: a chain's starts 
 _POLL_SECONDS: Final = 0.005
 _WAIT_SECONDS: Final = 120.0
 _WORKER_SHARE: Final = 0.3
+_POINTER_SHARE: Final = 0.5
 _NANOSECONDS: Final = 1e9
 _EXIT_NO_ROOM: Final = 4  # as docs/reference/cli.md has it
 # How often a run of a few epochs passes each point; a kill falls at a random one of the passings.
-_PASSINGS: Final = {"snapshot.account": 60, "between": 30, "ledger.mid_apply": 2}
+_PASSINGS: Final = {
+    "snapshot.account": 60,
+    "between": 30,
+    "ledger.mid_apply": 2,
+    "state.written": 60,
+}
 _PASSINGS_USUAL: Final = 8
 
 
@@ -70,6 +78,7 @@ class Kill(Struct, frozen=True, kw_only=True):
     delay_seconds: float
     processes: int
     hits_worker: bool
+    uses_pointers: bool
 
 
 @dataclass(slots=True)
@@ -183,8 +192,12 @@ def kill_runs(
 
 
 def _wanted(kills: int, rng: random.Random) -> list[str]:
-    """Return the points to die at, half of them random times, in random order."""
-    named = [POINTS[index % len(POINTS)] for index in range(kills // 2)]
+    """Return the points to die at, half of them random times, in random order.
+
+    Few kills are more of them named, so that each point has its turn.
+    """
+    points = (*POINTS, *STATE_POINTS)
+    named = [points[index % len(points)] for index in range(max(kills // 2, len(points)))]
     wanted = [*named, *[RANDOM] * (kills - len(named))]
     rng.shuffle(wanted)
     return wanted
@@ -239,8 +252,8 @@ class _Bench:
         assert process.returncode == _EXIT_NO_ROOM, said.decode(errors="replace")
         tally.full_disks += 1
 
-    def _command(self, data: Path, count: int) -> list[str]:
-        return processes.replay_command([self._input], data, count, SETTINGS)
+    def _command(self, data: Path, count: int, *more: str) -> list[str]:
+        return processes.replay_command([self._input], data, count, (*SETTINGS, *more))
 
     def chain(self, wanted: list[str], expected: Content, tally: Tally) -> None:
         """Kill starts on one data folder, finish, compare; take what was done off ``wanted``."""
@@ -282,13 +295,16 @@ class _Bench:
             ),
             processes=how_many,
             hits_worker=how_many > 1 and rng.random() < _WORKER_SHARE,
+            # Starts of one folder change between whole snapshots and pointers.
+            uses_pointers=point in STATE_POINTS or rng.random() < _POINTER_SHARE,
         )
 
     def _start_and_kill(self, data: Path, kill: Kill, tally: Tally) -> bool:
         """Start the run and kill it; say whether it was killed rather than ended by itself."""
         more = {} if kill.point == RANDOM else {VARIABLE: f"{kill.point}:{kill.count}"}
         before = _traces(data)
-        process = processes.start(self._command(data, kill.processes), more)
+        pointers = (POINTERS,) if kill.uses_pointers else ()
+        process = processes.start(self._command(data, kill.processes, *pointers), more)
         hit_worker = kill.point == RANDOM and _kill_in_time(process, data, kill, before)
         process.communicate()
         if process.returncode == 0:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from detectors.core.blocks import LAYOUT, Block
 from flows import datafolder, manifest
 from flows.datafolder import DataFolder, DataFolderBusyError
-from flows.manifest import DataFolderError, InputSource
+from flows.manifest import DataFolderError, InputSource, Rules, StateLayout
 
 
 @pytest.fixture
@@ -122,9 +123,64 @@ def test_a_damaged_manifest_is_no_fresh_start(root: Path) -> None:
 def test_a_newer_manifest_is_refused(root: Path) -> None:
     state(root, source())
     document = json.loads((root / "manifest.json").read_text())
-    (root / "manifest.json").write_text(json.dumps(document | {"format": 2}))
+    (root / "manifest.json").write_text(json.dumps(document | {"format": manifest.FORMAT + 1}))
     with pytest.raises(DataFolderError, match="a newer version wrote it"):
         manifest.read_manifest(root)
+
+
+def rules_of(*versions: int, settings: str = "s", may_change: bool = False) -> Rules:
+    blocks = tuple(
+        Block(rule=f"r{n}", detector="d", version=v, dtype="8:x", parameters="p")
+        for n, v in enumerate(versions)
+        if v
+    )
+    return Rules(blocks=blocks, other_settings=settings, may_change=may_change)
+
+
+def changes(root: Path, config_hash: str, rules: Rules) -> list[tuple[str, str]]:
+    with DataFolder(root) as folder:
+        run = folder.open_run([source()], config_hash, 32, rules)
+        found = [(change.rule, change.change) for change in run.changes]
+        run.settle_rules()
+        return found
+
+
+def test_what_becomes_of_each_rule_s_memory_is_known_once(root: Path) -> None:
+    assert changes(root, "c", rules_of(1, 1, 1)) == []
+    wanted = [("r1", "changed"), ("r2", "removed"), ("r3", "added")]
+    assert changes(root, "c", rules_of(1, 2, 0, 1)) == wanted
+    assert changes(root, "c", rules_of(1, 2, 0, 1)) == []
+    found = manifest.read_manifest(root)
+    assert found is not None
+    assert (found.state.layout, found.state.changes) == (LAYOUT, 1)
+
+
+def test_other_rules_are_another_run_unless_its_input_never_ends(root: Path) -> None:
+    changes(root, "c", rules_of(1))
+    with pytest.raises(DataFolderError, match="its settings differ"):
+        changes(root, "d", rules_of(2))
+    key = manifest.read_manifest(root).run_key  # type: ignore[union-attr]
+    assert changes(root, "d", rules_of(2, may_change=True)) == [("r0", "changed")]
+    assert manifest.read_manifest(root).run_key == key  # type: ignore[union-attr]
+    assert changes(root, "d", rules_of(2)) == []
+    with pytest.raises(DataFolderError, match="its settings differ"):
+        changes(root, "e", rules_of(2, settings="t", may_change=True))
+
+
+def test_state_of_an_earlier_layout_is_refused_with_what_to_do(root: Path) -> None:
+    state(root, source())
+    document = json.loads((root / "manifest.json").read_text())
+    del document["state"]  # as the first layout's manifest has none
+    (root / "manifest.json").write_text(json.dumps(document | {"format": 1}))
+    before = (root / "manifest.json").read_bytes()
+    with pytest.raises(DataFolderError) as caught:
+        state(root, source())
+    assert f"state of layout 1; this Tapewatch knows layout {LAYOUT}" in str(caught.value)
+    assert "another --data: the same input gives the same alert ids." in str(caught.value)
+    assert (root / "manifest.json").read_bytes() == before
+    (root / "manifest.json").write_text(json.dumps(document | {"completed": True}))
+    assert state(root, source()) == "completed"
+    assert StateLayout().layout == 1
 
 
 def test_a_crash_while_writing_the_manifest_leaves_the_old_one(root: Path) -> None:

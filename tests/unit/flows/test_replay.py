@@ -1,5 +1,6 @@
 """One run: from its start, from where it stopped, and when there is nothing left to do."""
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -8,14 +9,17 @@ from typing import Any
 import pytest
 
 from detectors.core.registry import params_types
+from detectors.order_to_trade import OrderToTrade
 from flows.config import load
+from flows.control import ControlLog
 from flows.datafolder import Paths
 from flows.manifest import read_manifest
-from flows.plan import InputSpec, Plan
+from flows.plan import LOG_NAME, InputSpec, Plan
 from flows.processes import WorkerOrders
 from flows.replay import Engine, Outcome, RunOptions, StopFlag, run, specs_of
 from flows.writer import Progress
 from lab.bench import inputs
+from ledger.reader import read_entries
 
 EVENTS = 3_000
 ENGINES: list[Engine] = ["loop", "bytewax"]
@@ -106,6 +110,35 @@ def test_a_stop_in_the_middle_keeps_what_was_done(day: Path, tmp_path: Path) -> 
     whole = run(plan_of(day, tmp_path / "two"), RunOptions())
     assert done.summary["counts"] == whole.summary["counts"]
     assert done.summary["ledger"]["size"] == whole.summary["ledger"]["size"]
+
+
+def test_a_rule_that_changed_in_the_middle_is_told_and_the_others_go_on(
+    day: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop_soon(progress: Progress) -> None:
+        if progress.events > EVENTS // 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    whole = run(plan_of(day, tmp_path / "whole"), RunOptions())
+    run(plan_of(day, tmp_path / "one"), RunOptions(), stop_soon)
+    monkeypatch.setattr(OrderToTrade, "state_version", 2)
+    done = run(plan_of(day, tmp_path / "one"), RunOptions())
+
+    notes = [note for note in done.summary["notes"] if "began with an empty memory" in note]
+    changed = {d.rule.id for d in plan_of(day, tmp_path).detectors() if d.name == "order_to_trade"}
+    assert [note.split()[1] for note in notes] == sorted(changed)
+    others = {k: v for k, v in whole.summary["alerts"].items() if k != "order_to_trade"}
+    assert others == {k: v for k, v in done.summary["alerts"].items() if k != "order_to_trade"}
+    with ControlLog(Paths(tmp_path / "one").control) as control:
+        written = [r.body for r in control.read() if r.key.startswith("rules/1/")]
+    assert [one["rule"] for one in written[0]["changes"]] == sorted(changed)
+    entries = [
+        json.loads(raw) for _, raw in read_entries(Paths(tmp_path / "one").ledger / LOG_NAME)
+    ]
+    told = [entry["body"] for entry in entries if "changes" in entry["body"]]
+    assert told == written
+    again = run(plan_of(day, tmp_path / "one"), RunOptions())
+    assert again.was_complete
 
 
 def test_a_stop_flag_tells_once_and_gives_the_signals_back() -> None:

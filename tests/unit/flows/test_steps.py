@@ -160,10 +160,36 @@ def test_people_are_told_once_that_days_are_guessed(tmp_path: Path) -> None:
     assert notes[0].startswith("The calendar XSHG knows holidays until ")
 
 
-def test_a_stage_with_other_rules_refuses_the_snapshot(plan: Plan, tmp_path: Path) -> None:
-    state = new_step(plan).snapshot()
-    other = make_plan(tmp_path / "data", [tmp_path / "a.ndjson"], (*FLAGS, "packs.enabled=source"))
-    make_stage = other.stage_factory(other.source())
-    assert isinstance(make_stage(), AccountStage)
-    with pytest.raises(ValueError, match="other rules"):
-        other.account_step(0, make_stage, state)
+def by_rule(stage: AccountStage) -> dict[str, bytes]:
+    return {
+        detector.rule.id: subject.rows[: len(subject)].tobytes()
+        for detector, subject in zip(stage.detectors, stage.subjects, strict=True)
+    }
+
+
+def test_a_rule_that_changed_begins_anew_and_all_others_go_on(plan: Plan, tmp_path: Path) -> None:
+    step = new_step(plan)
+    list(taken(step, blocks(plan)))
+    flags = (*FLAGS, "detectors.instant_cancels.orders_min=5")
+    other = make_plan(tmp_path / "data", [tmp_path / "a.ndjson"], flags)
+    resumed = other.account_step(0, other.stage_factory(other.source()), step.snapshot())
+    before, after = by_rule(step.stage), by_rule(resumed.stage)
+    changed = {rule for rule in before if "instant" in rule}
+    assert before.keys() == after.keys() > changed
+    assert any(before[rule] for rule in changed)
+    assert all(after[rule] == b"" for rule in changed)
+    assert all(after[rule] == before[rule] for rule in before.keys() - changed)
+
+
+def test_rules_that_come_and_go_apply_to_instruments_met_before(plan: Plan, tmp_path: Path) -> None:
+    step = new_step(plan)
+    some = blocks(plan)
+    list(taken(step, some[: len(some) // 2]))
+    flags = (*FLAGS, "packs.enabled=source")
+    other = make_plan(tmp_path / "data", [tmp_path / "a.ndjson"], flags)
+    fewer = other.account_step(0, other.stage_factory(other.source()), step.snapshot())
+    bits = fewer.stage.state.instruments.rows["rules"][: len(fewer.stage.instrument_names)]
+    assert {int(b) for b in bits} == {(1 << len(fewer.stage.detectors)) - 1}
+    back = new_step(plan, fewer.snapshot())
+    list(taken(back, some[len(some) // 2 :]))
+    assert any(by_rule(back.stage).values())

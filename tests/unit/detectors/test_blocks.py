@@ -1,0 +1,28 @@
+"""What is remembered cannot change its form unnoticed."""
+
+from detectors.core.account_state import ACCOUNT, CONTRACT, INSTRUMENT, ORDER
+from detectors.core.blocks import LAYOUT, block_of, fingerprint
+from detectors.core.features import FEATURE
+from detectors.core.memory import NODE
+from detectors.core.registrations import REGISTRATION
+from detectors.core.registry import build_detectors
+
+TABLES = (ACCOUNT, ORDER, CONTRACT, INSTRUMENT, REGISTRATION, FEATURE, NODE)
+
+
+def test_a_change_of_the_tables_raises_the_layout() -> None:
+    """Fails after such a change: raise LAYOUT, then put the new pair here."""
+    assert (LAYOUT, fingerprint(*TABLES)) == (2, "3534c0bd6a0dd0ea")
+
+
+def test_every_rule_s_memory_has_a_key_of_its_own() -> None:
+    blocks = [block_of(detector) for detector in build_detectors()]
+    assert len({block.key for block in blocks}) == len(blocks) > 5
+    assert blocks == [block_of(detector) for detector in build_detectors()]
+
+
+def test_a_figure_of_a_rule_is_part_of_its_memory_s_key() -> None:
+    (one,) = [d for d in build_detectors() if d.name == "cancel_count"][:1]
+    overrides = {"cancel_count": {"cancels_min": 7}}
+    (other,) = [d for d in build_detectors(overrides=overrides) if d.rule.id == one.rule.id]
+    assert block_of(one).key != block_of(other).key
