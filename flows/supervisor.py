@@ -26,7 +26,6 @@ from schemas.events import SECOND_NS
 Reason = Literal["died", "hung"]
 # Ended by somebody who asked for it, before the run could take it as a stop.
 _ASKED: Final = (-signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP)
-_START_SECONDS: Final = 60.0  # more until the first beat: processes begin and take up their state
 _GRACE_SECONDS: Final = 1.0  # for beats that wait unread when this process itself stood still
 
 
@@ -210,7 +209,7 @@ class _Life:
                 seconds = self.limits.stall_seconds
             else:
                 self.limits = msgspec_json.decode(heard, type=Limits)
-                seconds = self.limits.stall_seconds + _START_SECONDS
+                seconds = self.limits.stall_seconds + self.limits.start_seconds
 
     def _hear(self, seconds: float | None) -> bytes | int:
         with suppress(Empty):
