@@ -177,8 +177,9 @@ class _Life:
         os.close(life)
         os.close(telling)
         self._is_over = False
-        for work in (self._await_end, lambda: self._read(told)):
-            threading.Thread(target=work, daemon=True).start()
+        self._waiting = threading.Thread(target=self._await_end, daemon=True)
+        self._waiting.start()
+        threading.Thread(target=self._read, args=(told,), daemon=True).start()
 
     def _await_end(self) -> None:
         # Left as a zombie, so that its number, which is its group's too, goes to nobody else.
@@ -228,6 +229,7 @@ class _Life:
         self._is_over = True
         with suppress(ProcessLookupError, PermissionError):  # nobody is left
             os.killpg(self._process.pid, signal.SIGKILL)
+        self._waiting.join()  # it looks at the zombie, which there must be until then
         self._process.wait()
         os.close(self._life)
 
