@@ -27,6 +27,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     """How patient the supervisor is; each field is the setting ``supervisor.NAME``."""
 
     stall_seconds: float = float(BY_NAME["supervisor.stall_seconds"].default)
+    start_seconds: float = float(BY_NAME["supervisor.start_seconds"].default)
     window_seconds: float = float(BY_NAME["supervisor.window_seconds"].default)
     pause_seconds: float = float(BY_NAME["supervisor.pause_seconds"].default)
     pause_seconds_max: float = float(BY_NAME["supervisor.pause_seconds_max"].default)

@@ -26,7 +26,6 @@ from schemas.events import SECOND_NS
 Reason = Literal["died", "hung"]
 # Ended by somebody who asked for it, before the run could take it as a stop.
 _ASKED: Final = (-signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP)
-_START_SECONDS: Final = 60.0  # more until the first beat: processes begin and take up their state
 _GRACE_SECONDS: Final = 1.0  # for beats that wait unread when this process itself stood still
 
 
@@ -178,8 +177,9 @@ class _Life:
         os.close(life)
         os.close(telling)
         self._is_over = False
-        for work in (self._await_end, lambda: self._read(told)):
-            threading.Thread(target=work, daemon=True).start()
+        self._waiting = threading.Thread(target=self._await_end, daemon=True)
+        self._waiting.start()
+        threading.Thread(target=self._read, args=(told,), daemon=True).start()
 
     def _await_end(self) -> None:
         # Left as a zombie, so that its number, which is its group's too, goes to nobody else.
@@ -210,7 +210,7 @@ class _Life:
                 seconds = self.limits.stall_seconds
             else:
                 self.limits = msgspec_json.decode(heard, type=Limits)
-                seconds = self.limits.stall_seconds + _START_SECONDS
+                seconds = self.limits.stall_seconds + self.limits.start_seconds
 
     def _hear(self, seconds: float | None) -> bytes | int:
         with suppress(Empty):
@@ -229,6 +229,7 @@ class _Life:
         self._is_over = True
         with suppress(ProcessLookupError, PermissionError):  # nobody is left
             os.killpg(self._process.pid, signal.SIGKILL)
+        self._waiting.join()  # it looks at the zombie, which there must be until then
         self._process.wait()
         os.close(self._life)
 

@@ -125,6 +125,7 @@ SETTINGS: Final = (
     Setting("health.stall_seconds", 60.0, "seconds", "/livez says no once the main loop has stood still for so long; far above the longest snapshot.", 0.1, 86_400.0, changes_results=False),
     Setting("health.lane_idle_seconds", 30.0, "seconds", "Input that gives nothing for so long is logged as idle, once.", 0.1, 86_400.0, changes_results=False),
     Setting("supervisor.stall_seconds", 120.0, "seconds", "A supervised run that has finished no epoch for so long, beyond epoch_seconds, is ended and started again; far above the longest snapshot.", 0.1, 86_400.0, changes_results=False),
+    Setting("supervisor.start_seconds", 60.0, "seconds", "So much longer it may take until the first epoch is finished: processes start, and take up their state.", 0.0, 86_400.0, changes_results=False),
     Setting("supervisor.window_seconds", 600.0, "seconds", "A run is started again as often as --restarts says within so long, and then no more: what does not mend itself is left to people.", 1.0, 86_400.0, changes_results=False),
     Setting("supervisor.pause_seconds", 1.0, "seconds", "Before a run is started again; twice as long each time within the window.", 0.0, 3_600.0, changes_results=False),
     Setting("supervisor.pause_seconds_max", 30.0, "seconds", "No pause between two starts is longer.", 0.0, 3_600.0, changes_results=False),

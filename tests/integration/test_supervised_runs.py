@@ -21,14 +21,16 @@ from lab.bench import inputs, processes
 from lab.bench.content import compare, read_content
 from lab.bench.crash import wait_for_work
 
-EVENTS, SEED, ACCOUNTS = 30_000, 5, 2_000
+EVENTS, SEED, ACCOUNTS = 24_000, 5, 1_000
 POLL_SECONDS = 0.02
 SETTINGS = (
-    "epoch_seconds=0.1",
+    "shards=4",  # an item for each shard of each block is what costs here
+    "epoch_seconds=0.2",
     "intake.block_bytes=65536",
     "detectors.order_to_trade.ratio_max=3",
     "log.format=json",
     "supervisor.stall_seconds=2",
+    "supervisor.start_seconds=10",
     "supervisor.pause_seconds=0.1",
 )
 
@@ -57,6 +59,18 @@ def families(supervisor: int) -> Iterator[tuple[int, int]]:
         select.select([], [], [], POLL_SECONDS)
 
 
+def wait_for_epoch(process: "subprocess.Popen[bytes]", data: Path) -> None:
+    """Wait until the engine has written another snapshot, or the run has ended."""
+    before = newest(data)
+    while process.poll() is None and newest(data) == before:
+        select.select([], [], [], POLL_SECONDS)
+
+
+def newest(data: Path) -> int:
+    files = (data / "recovery").glob("part-*.sqlite3-wal")
+    return max((file.stat().st_mtime_ns for file in files), default=0)
+
+
 def events_of(said: bytes) -> list[dict[str, Any]]:
     return [json.loads(line) for line in said.splitlines() if line.startswith(b"{")]
 
@@ -75,6 +89,7 @@ def test_workers_that_die_and_stand_still_are_replaced_and_nothing_is_lost(
         _, worker = next(lives)
         wal = data / "store.sqlite3-wal"
         wait_for_work(process, data, [wal.stat().st_mtime_ns] if wal.is_file() else [])
+        wait_for_epoch(process, data)
         with suppress(ProcessLookupError):
             os.kill(worker, blow)
     out, said = process.communicate()

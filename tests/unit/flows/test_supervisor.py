@@ -20,7 +20,7 @@ from flows.supervisor import Restarts, Supervisor
 WAIT_SECONDS = 60.0
 QUICK = Limits(stall_seconds=0.2, window_seconds=600, pause_seconds=0.0, pause_seconds_max=0.0)
 # A run: its lives are lines of a file, and each does what the words after the file say.
-RUN = f"""
+RUN = """
 import os, signal, sys, threading
 from pathlib import Path
 from flows.supervision import Limits, open_pulse
@@ -28,18 +28,20 @@ pulse = open_pulse()
 log = Path(sys.argv[1])
 life = len(log.read_text().splitlines()) if log.exists() else 0
 with log.open("a") as lives:
-    lives.write(f"{{os.getpid()}} {{sorted(pulse.restarts.items())}}\\n")
+    lives.write(f"{os.getpid()} {sorted(pulse.restarts.items())}\\n")
 word = sys.argv[2:][life]
-pulse.begin(Limits(stall_seconds={QUICK.stall_seconds}, pause_seconds=0.0))
+start_seconds = 0.3 if word == "stuck" else 60.0
+pulse.begin(Limits(stall_seconds=0.2, start_seconds=start_seconds, pause_seconds=0.0))
 if word == "killed":
     os.kill(os.getpid(), signal.SIGKILL)
+if word == "stuck":
+    threading.Event().wait()
 if word == "hung":
     pulse.beat()
     threading.Event().wait()
 if word == "busy":
-    pulse.beat()
     pulse.done()
-    threading.Event().wait(4 * {QUICK.stall_seconds})
+    threading.Event().wait(2.0)
 if word == "waits":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     print("waits", flush=True)
@@ -76,16 +78,17 @@ def test_a_run_that_ends_well_is_left_at_that(tmp_path: Path) -> None:
 
 
 def test_a_run_that_dies_or_hangs_is_started_again_and_told_how_often(tmp_path: Path) -> None:
-    words = ["killed", "hung", str(EXIT_PEER_LOST), "busy"]
+    words = ["killed", "stuck", "hung", str(EXIT_PEER_LOST), "busy"]
     code, said = supervise(tmp_path / "log", words)
     assert code == 0
     assert lives(tmp_path / "log") == [
         "[]",
         "[('died', 1)]",
         "[('died', 1), ('hung', 1)]",
-        "[('died', 2), ('hung', 1)]",
+        "[('died', 1), ('hung', 2)]",
+        "[('died', 2), ('hung', 2)]",
     ]
-    assert len(said) == 3
+    assert len(said) == 4
 
 
 @pytest.mark.parametrize("code", sorted(set(exits.MEANINGS) - {exits.OK, exits.LOST}))
