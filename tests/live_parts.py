@@ -41,7 +41,8 @@ class Run:
         held = (state or {}).get("steps", [None] * SHARDS)
 
         def written(shard: int, first: int) -> list[Arrival]:
-            return [a for s, a in script or [] if s == shard and a.ordinal >= first]
+            # As the log gives them: each once, in order.
+            return sorted({a for s, a in script or [] if s == shard and a.ordinal >= first})
 
         self.steps: list[LiveStep] = [
             resume_live(shard, stage, 1_000, held[shard], written) for shard in range(SHARDS)
