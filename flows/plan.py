@@ -275,6 +275,8 @@ class Plan:
             features_every_ns=(
                 int(config.value("features.every_ns")) if config.value("outputs.features") else None
             ),
+            idle_ns=int(config.value("accounts.idle_ns")),
+            rows_bring_clock=not self.is_live,
         )
         detectors = self.detectors()  # they hold parameters only: what is remembered is the stage's
         scratch = Scratch()  # shards of one process take turns

@@ -17,6 +17,7 @@ from detectors.core import contract as c
 from detectors.core.account_kernels import DONE, MEET, take_rows
 from detectors.core.account_state import (
     EVENTS,
+    LET_GO,
     TOTAL_NAMES,
     AccountState,
     StageArrays,
@@ -26,6 +27,7 @@ from detectors.core.blocks import block_of
 from detectors.core.contract import HEADROOM, Detector
 from detectors.core.features import Features, HandOut
 from detectors.core.findings import Narrator
+from detectors.core.idle import Evictor, Stretches, note_activity
 from detectors.core.memory import Scratch, SubjectState
 from detectors.core.order_table import sweep_orders
 from detectors.core.tables import insert
@@ -78,6 +80,8 @@ class StageConfig:
     duplicates_max: int = 4_000_000
     order_age_ns: int = 7 * 86_400_000_000_000
     features_every_ns: int | None = None  # None: no live features are kept
+    idle_ns: int = 0  # accounts that rest for longer are let go; 0: none is
+    rows_bring_clock: bool = True  # see ``detectors.core.idle.Stretches``
 
     @property
     def lateness_most_ns(self) -> int:
@@ -159,7 +163,10 @@ class AccountStage:
         self._scratch = scratch or Scratch()
         self._room = 0  # steps that the rules can take before any must grow
         every_ns = config.features_every_ns
-        self.features = None if every_ns is None else Features(every_ns, config.tenant)
+        self.features = (
+            None if every_ns is None else Features(every_ns, config.tenant, idle_ns=config.idle_ns)
+        )
+        self._stretches = Stretches(config.idle_ns, rows_bring_clock=config.rows_bring_clock)
 
     def _table(self, detector: Detector) -> Any:
         return self.state.accounts if detector.subject == "account" else self.state.contracts
@@ -191,9 +198,26 @@ class AccountStage:
         output = StageOutput()
         with np.errstate(over="ignore"):  # words wrap around; only uncompiled kernels warn
             for start in range(0, len(columns), ROWS_AT_ONCE):
-                part = EventColumns(columns.rows[start : start + ROWS_AT_ONCE], columns.raw)
-                self._take_part(part, carry, output)
+                rows = columns.rows[start : start + ROWS_AT_ONCE]
+                while (first := self._stretches.pass_to(rows, int(carry[1]))) is not None:
+                    self._take_part(EventColumns(rows[:first], columns.raw), carry, output)
+                    self._let_go(output)
+                    rows = rows[first:]
+                self._take_part(EventColumns(rows, columns.raw), carry, output)
         return output
+
+    def _let_go(self, output: StageOutput) -> None:
+        """Let go of accounts that were idle for long when the stretch at hand began."""
+        clock_ns = self._stretches.start_ns
+        horizon_ns = clock_ns - self.config.lateness_most_ns
+        sweep_orders(self._arrays(), self._settings, clock_ns)
+        output.extend(self.close(horizon_ns))  # what waits for its verdict cannot go
+        rules = list(zip(self.detectors, self.subjects, strict=True))
+        gone = Evictor(self.state, rules, self.features, horizon_ns).let_go(self.config.idle_ns)
+        self.state.totals[LET_GO] += len(gone)
+        self._room = 0
+        for account in gone:
+            self.account_names.pop(account, None)
 
     def _take_part(
         self, columns: EventColumns, carry: NDArray[np.int64], output: StageOutput
@@ -201,6 +225,7 @@ class AccountStage:
         self._reserve(len(columns), carry)
         steps = self._scratch.steps[: len(columns)]
         office = self._take_rows(columns, carry, steps)
+        note_activity(self.state.accounts.rows, steps)
         if self.features is not None:
             self.features.take(columns, steps, len(self.state.accounts.rows))
         findings_before = len(output.findings)
@@ -380,6 +405,7 @@ class AccountStage:
             "instrument_names": list(self.instrument_names),
             "account_names": dict(self.account_names),
             "features": None if self.features is None else self.features.dump(),
+            "stretch": self._stretches.number,
         }
 
     def restore(self, dumped: Mapping[str, Any]) -> None:
@@ -394,6 +420,7 @@ class AccountStage:
             held["calendar"] = self.config.calendars.index(venue)
             held["rules"] = self._rules_for(instrument, venue)
         self.account_names = dict(dumped["account_names"])
+        self._stretches.number = dumped["stretch"]
         self._room = 0
         self._restore_features(dumped.get("features"))
 
@@ -403,9 +430,10 @@ class AccountStage:
         if every_ns is None:
             self.features = None
         elif dumped is None:
-            self.features = Features(every_ns, tenant, since=int(self.state.totals[EVENTS]))
+            since = int(self.state.totals[EVENTS])
+            self.features = Features(every_ns, tenant, since, self.config.idle_ns)
         else:
-            self.features = Features.load(every_ns, tenant, dumped)
+            self.features = Features.load(every_ns, tenant, dumped, self.config.idle_ns)
 
 
 def _take_up(detector: Detector, blocks: Mapping[str, tuple[str, dict[str, Any]]]) -> SubjectState:
