@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Final
 
-from lab.bench import crash, snapshot, throughput
+from lab.bench import crash, memory, snapshot, throughput
 from lab.bench import kafka as kafka_bench
 
 Say = Callable[[str], None]
@@ -11,6 +11,7 @@ _BENCHES: Final = {
     "throughput": (throughput.run, "events a second: scanner, account stage, whole flow"),
     "kafka": (kafka_bench.run, "events a second from a broker, beside a loop that only scans"),
     "snapshot": (snapshot.run, "how long snapshots hold a run up: whole, and as pointers to files"),
+    "memory": (memory.run, "bytes an account, by table and as the system sees it"),
     "crash": (crash.run, "kill runs again and again; nothing may be lost or doubled"),
 }
 _ON_KAFKA: Final = frozenset({"crash", "kafka"})
