@@ -5,9 +5,11 @@ from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
 
 from detectors.core.contract import CANCEL, Detector, Explanation, Nearness, Steps
 from detectors.core.day_count import COUNT, DAY_COUNT, DUE, count_day
+from detectors.core.emit import has_ended
 from detectors.core.memory import FindingBuffer, SubjectState
 from detectors.core.wording import at_most, count_of, shared_evidence, standing
 
@@ -43,6 +45,10 @@ class CancelCount(Detector):
         """See ``Detector.update``."""
         figures = (self.params.cancels_min, 0)
         count_day(steps, self.selection, figures, state.memory(), out.records, out.count)
+
+    def spent(self, rows: NDArray[np.void], horizon_ns: int) -> NDArray[np.bool_]:
+        """See ``Detector.spent``."""
+        return has_ended(rows, horizon_ns)
 
     def explain(self, finding: np.void) -> Explanation:
         """See ``Detector.explain``."""

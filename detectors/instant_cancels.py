@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
 
 from detectors.core.contract import (
     FIRST_CANCEL,
@@ -29,6 +30,7 @@ from detectors.core.emit import (
     begins_day,
     emit_step,
     emit_verdict,
+    has_ended,
     headroom_level,
     remember,
     roll,
@@ -208,6 +210,11 @@ class InstantCancels(Detector):
     def close(self, state: SubjectState, watermark_ns: int, out: FindingBuffer) -> None:
         """See ``Detector.close``."""
         close_days(state.memory(), watermark_ns, self._figures(), out.records, out.count)
+
+    def spent(self, rows: NDArray[np.void], horizon_ns: int) -> NDArray[np.bool_]:
+        """See ``Detector.spent``."""
+        spent: NDArray[np.bool_] = has_ended(rows, horizon_ns) & (rows["open"] == 0)
+        return spent
 
     def explain(self, finding: np.void) -> Explanation:
         """See ``Detector.explain``."""

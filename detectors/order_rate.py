@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
 
 from detectors.core.contract import (
     ACTION,
@@ -25,6 +26,7 @@ from detectors.core.emit import (
     COMMON_STATE,
     begins_day,
     emit_step,
+    has_ended,
     headroom_level,
     remember,
     roll,
@@ -214,6 +216,13 @@ class OrderRate(Detector):
         del out  # nothing waits for the end of the day
         if self.params.measure == "second":
             give_back(state.memory(), watermark_ns - self.params.window_ns)
+
+    def spent(self, rows: NDArray[np.void], horizon_ns: int) -> NDArray[np.bool_]:
+        """See ``Detector.spent``."""
+        spent = has_ended(rows, horizon_ns)
+        if self.params.measure == "second":
+            spent &= (rows["first"] == 0) & (rows["time_ns"] < horizon_ns)
+        return spent
 
     def explain(self, finding: np.void) -> Explanation:
         """See ``Detector.explain``."""

@@ -110,9 +110,10 @@ class LiveOutputs:
     def _keep(self, handed: HandOut) -> None:
         rows = handed.rows
         columns = {name: rows[name].tolist() for name in _COLUMNS}
-        run = f"{self.run_key}:{handed.since}"
         for place, (tenant, account_id) in enumerate(handed.names):
             row = {name: column[place] for name, column in columns.items()}
+            # Counts that began anew are another row of counts, never compared with the one before.
+            run = f"{self.run_key}:{handed.since}:{row['first_event_time_ns']}"
             self.waiting[tenant, account_id] = FeatureRow(
                 tenant, account_id, run, row["applied"], fields_of(row, handed.since)
             )
@@ -153,7 +154,16 @@ class LiveOutputs:
 
 
 _COLUMNS: Final = (
-    *("applied", "last_event_time_ns", "day", "orders", "cancels", "fills", "open_orders"),
+    *(
+        "applied",
+        "first_event_time_ns",
+        "last_event_time_ns",
+        "day",
+        "orders",
+        "cancels",
+        "fills",
+        "open_orders",
+    ),
     *("fill_units", "fill_wins", "order_units", "order_wins"),
 )
 _AS_THEY_ARE: Final = ("orders", "cancels", "fills", "open_orders", "last_event_time_ns")

@@ -31,6 +31,7 @@ TEXT: Final = (
 ANSWER_NAME: Final = "notice.responded"
 CONTROL_KINDS: Final = frozenset({"notice.answered", "hold"})
 ABOVE, NO_LONGER_ABOVE = "still above", "no longer above"
+_SEPARATOR: Final = "\x1f"
 _UNDECIDED: Final = frozenset({"answered", "expired"})
 
 
@@ -176,6 +177,10 @@ class NoticePolicy:
         person = person_of(event.tenant or self._tenant, event.account_id)
         return self._answer(str(event.notice_id), person, event.event_time_ns)
 
+    def shard_of(self, person: str) -> int:
+        """Return the shard of an account."""
+        return self._shard_of(person.partition(_SEPARATOR)[2])
+
     def person_of_office(self, office: OfficeEvent) -> str | None:
         """Return whose event it is."""
         event = office.event
@@ -281,7 +286,7 @@ class NoticePolicy:
 
 def person_of(tenant: str, account_id: str) -> str:
     """Return the key of an account; no id can hold the separator."""
-    return f"{tenant}\x1f{account_id}"
+    return f"{tenant}{_SEPARATOR}{account_id}"
 
 
 def _person_of(row: NoticeRow) -> str:

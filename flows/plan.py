@@ -288,6 +288,8 @@ class Plan:
                 int(config.value("features.every_ns")) if config.value("outputs.features") else None
             ),
             keeps_peers=bool(config.value("peers.count")),
+            idle_ns=int(config.value("accounts.idle_ns")),
+            rows_bring_clock=not self.is_live,
         )
         detectors = self.detectors()  # they hold parameters only: what is remembered is the stage's
         scratch = Scratch()  # shards of one process take turns

@@ -10,12 +10,14 @@ from typing import Final
 
 from msgspec import Struct, field, structs
 
+from detectors.core.findings import day_name
 from detectors.core.stage import OfficeEvent
 from flows.acts import Act, ActMaker
 from flows.notices import NoticeMemory, NoticePolicy, person_of
 from flows.steps import END_OF_TIME_NS, ShardMessage
 from flows.store.rows import AlertRow, EpisodeRow, HeadroomRow
 from schemas.alerts import Finding
+from schemas.events import SECOND_NS
 from schemas.ids import ALERT_DOMAIN, digest_parts
 
 OPENS: Final = frozenset({"opening", "provisional"})
@@ -23,6 +25,8 @@ ENDS: Final = frozenset({"confirmed", "withdrawn"})
 RECHECKS: Final = frozenset({"growth", "receded"})
 DAY_ENDED: Final = "its trading day ended"
 CASE_DAYS_KEPT: Final = 2  # two venues' days overlap; older ones cannot come again
+CASE_DAYS_OLD: Final = 3  # before the day of the watermark: no venue's calendar is so far behind
+_DAY_NS: Final = 86_400 * SECOND_NS
 _STATE_BY_PHASE: Final = {
     "opening": "open",
     "growth": "open",
@@ -98,6 +102,11 @@ class Policy:
         self._ends: dict[int, list[tuple[int, str]]] = {}
         for key, episode in state.episodes.items():
             heappush(self._ends.setdefault(episode.shard, []), (episode.day_end_ns, key))
+        # Per shard, the days of cases, oldest first.
+        self._case_days: dict[int, list[tuple[str, str]]] = {}
+        for person, days in state.cases.items():
+            for day in days:
+                heappush(self._case_days.setdefault(notices.shard_of(person), []), (day, person))
 
     def take(self, message: ShardMessage) -> list[Act]:
         """Return what one message leads to, in the order of the rows that caused it."""
@@ -115,6 +124,7 @@ class Policy:
             acts += self.notices.finish(message.shard)
         # Not the watermark: a provisional alert must be judged before its day is closed.
         acts += self._close_ended(message.closed_until_ns, message.shard)
+        self._forget_cases(message.closed_until_ns, message.shard)
         return acts
 
     def latest_ns(self, message: ShardMessage) -> int:
@@ -182,18 +192,34 @@ class Policy:
         counts = self.state.alerts_by_detector
         counts[finding.detector] = counts.get(finding.detector, 0) + 1
         if finding.rule.id not in self._may_notify and not message.is_aligned:
-            self._note_case(finding)
+            self._note_case(finding, shard)
         act = self._maker.alert(finding, alert, notice)
         act.batch.episodes.append(_episode_row(episode))
         return [act, *([] if notice is None or notice.act is None else [notice.act])]
 
-    def _note_case(self, finding: Finding) -> None:
-        days = self.state.cases.setdefault(_person(finding), {})
+    def _note_case(self, finding: Finding, shard: int) -> None:
+        person = _person(finding)
+        days = self.state.cases.setdefault(person, {})
+        if finding.trading_day not in days:
+            heappush(self._case_days.setdefault(shard, []), (finding.trading_day, person))
         rules = days.setdefault(finding.trading_day, [])
         if finding.rule.id not in rules:
             rules.append(finding.rule.id)
         if len(days) > CASE_DAYS_KEPT:
             del days[min(days)]
+
+    def _forget_cases(self, until_ns: int, shard: int) -> None:
+        """Forget the shard's cases of days that no finding can be of any more."""
+        held = self._case_days.get(shard)
+        if not held:
+            return
+        oldest = day_name(until_ns // _DAY_NS - CASE_DAYS_OLD)
+        while held and held[0][0] < oldest:
+            day, person = heappop(held)
+            days = self.state.cases.get(person, {})
+            days.pop(day, None)
+            if not days:
+                self.state.cases.pop(person, None)
 
     def _case_of(self, finding: Finding) -> str | None:
         """Return the rule under which the account already has an alert of this day, if any."""

@@ -3,7 +3,7 @@
 The engine pickles and stores whole every snapshot it is given, which takes seconds once state is
 large. Beyond a bound a shard's arrays therefore go to ``DATA/state/shard-NN``: a base, and behind
 it a log of the pages that changed, durable before the pointer is returned. When the log has grown
-as long as the base, another thread writes both together as a new base from the files alone.
+twice as long as the base, another thread writes both together as a new base, from the files alone.
 
 A run goes on from the last epoch that was complete everywhere. So a file stays until three newer
 snapshots of its shard do without it: the epoch before the one in flight is durable by then.
@@ -22,6 +22,7 @@ from flows.state_pages import Bytes, Indices, PageHashes, page_count
 from flows.state_segments import Segment, SegmentFile, read_segments, sync_folder
 
 POINTERS_KEPT: Final = 3
+LOG_SHARE: Final = 2  # of the base: writing bases more often would cost what the log saves
 _UNFINISHED: Final = ".new"
 
 
@@ -160,9 +161,9 @@ class ShardFiles:
         self._segments.append(self._log.append(self._generation, parts, pages))
 
     def _compact_when_due(self) -> None:
-        """Have base and log written together, once the log is as long as the base."""
+        """Have base and log written together, once the log is long."""
         base, *logs = self._segments
-        if self._job is not None or sum(log.size for log in logs) < base.size:
+        if self._job is not None or sum(log.size for log in logs) < LOG_SHARE * base.size:
             return
         self._log = None  # what changes from here on goes to another file
         segments, name = tuple(self._segments), f"base-{self._generation:010}"

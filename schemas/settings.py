@@ -101,6 +101,8 @@ SETTINGS: Final = (
     Setting("duplicates.window_ns", 60 * SECOND_NS, "ns of event time", "A repeated (source, event_id) inside one to two windows is dropped; senders retry within seconds.", SECOND_NS, 7 * DAY_NS),
     Setting("duplicates.entries_max", 4_194_304, "ids per shard", "Caps the memory of the duplicate check (16 bytes an id); reaching it rotates early, which is counted.", 1_024, 268_435_456),
 
+    Setting("accounts.idle_ns", 7 * DAY_NS, "ns of event time", "An account without events for so long gives its memory back where no rule could still use it; no alert changes. 0 keeps all.", 0, 3_650 * DAY_NS, changes_results=False),
+
     Setting("order_table.age_max_ns", 90 * DAY_NS, "ns of event time", "Orders good till cancelled, and orders on venues without a close, are let go at this age.", SECOND_NS, 3_650 * DAY_NS),
 
     Setting("trades.pair_window_ns", 10 * SECOND_NS, "ns of event time", "The first report of a trade waits so long for the other side's; two gateways report one trade within seconds.", 0, 7 * DAY_NS),

@@ -29,7 +29,8 @@ ACCOUNT: Final = np.dtype(
         ("registrations", "<i4"),  # index + 1 of its first registration; 0 for none
         ("flags", "u1"),
         ("claimed", "u1"),
-        ("padding", "u1", (6,)),
+        ("padding", "u1", (2,)),
+        ("last_s", "<u4"),  # latest event time, seconds since 1970
     ]
 )
 SENDS_TRIPS: Final = 1  # the sender counts round trips itself: ours are not built
@@ -92,8 +93,9 @@ TOTAL_NAMES: Final = (
     "repeated_orders",
     "without_account",
     "unseen_positions",
+    "accounts_let_go",
 )
-EVENTS, LATE, DUPLICATES, UNKNOWN_ORDERS, REPEATED, WITHOUT_ACCOUNT, UNSEEN = range(
+EVENTS, LATE, DUPLICATES, UNKNOWN_ORDERS, REPEATED, WITHOUT_ACCOUNT, UNSEEN, LET_GO = range(
     len(TOTAL_NAMES)
 )
 

@@ -232,6 +232,14 @@ class Detector(ABC):
         full; it is then called again.
         """
 
+    def spent(self, rows: NDArray[np.void], horizon_ns: int) -> NDArray[np.bool_]:
+        """Say which state rows may be forgotten: no step at the horizon or later can tell.
+
+        Whoever does not say so keeps all for ever.
+        """
+        del horizon_ns
+        return np.zeros(len(rows), np.bool_)
+
     @abstractmethod
     def explain(self, finding: np.void) -> Explanation:
         """Say in words and numbers why the finding was made, and what would have prevented it."""

@@ -3,9 +3,11 @@
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detectors.core.contract import CONFIRMED, HEADROOM, REASON_UNKNOWN, RECENT, WITHDRAWN
 from detectors.core.memory import DUE_NS
+from schemas.events import SECOND_NS
 from schemas.jit import Int, inlined, kernel
 
 _COMMON: Final = [
@@ -18,7 +20,7 @@ _COMMON: Final = [
     ("open", "u1"),
     ("day_end_ns", "<i8"),
     ("onset_ns", "<i8"),
-    ("seen", "<i8"),  # rows that counted, ever; the recent ones' ring index
+    ("seen", "<i8"),  # rows that counted since the day began; the recent ones' ring index
     ("unknown_reasons", "<i8"),
 ]
 
@@ -34,6 +36,7 @@ def common_state(recent: int = RECENT) -> list[Any]:
 COMMON_STATE: Final = common_state()
 # Shares of the figure, in per cent, at which nearness is told, once each.
 HEADROOM_LEVELS: Final = (80, 90, 95)
+_DAY_NS: Final = 86_400 * SECOND_NS
 
 
 @inlined
@@ -55,6 +58,7 @@ def roll(subject: Any, step: Any) -> None:
     subject["unknown_reasons"] = 0
     subject["warned"] = 0
     subject["open"] = 0
+    subject["seen"] = 0  # a day's evidence is of that day, whatever is still known of earlier ones
 
 
 @inlined
@@ -123,6 +127,16 @@ def await_verdict(subject: Any, memory: Any) -> None:
     """Note that the subject's day must be judged when it is over."""
     subject["open"] = 1
     memory.counters[DUE_NS] = min(memory.counters[DUE_NS], subject["day_end_ns"])
+
+
+def has_ended(rows: NDArray[np.void], horizon_ns: int) -> NDArray[np.bool_]:
+    """Say of each subject whether every step at the horizon or later begins a new day for it.
+
+    Calendars differ by a day at most: a row's trading day is never before its date in the zone
+    farthest west, which is the date of UTC or the one before.
+    """
+    ended: NDArray[np.bool_] = rows["day"] < horizon_ns // _DAY_NS - 1
+    return ended
 
 
 @inlined

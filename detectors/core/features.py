@@ -14,13 +14,14 @@ from detectors.core import contract as c
 from detectors.core.contract import Steps
 from detectors.core.tables import fetch
 from schemas.columns import Bytes, EventColumns, Rows
-from schemas.jit import kernel
+from schemas.jit import Int, kernel
 from schemas.referee import names_of
 
 FEATURE: Final = np.dtype(
     [
         ("applied", "<i8"),  # rows of the account that had an effect
         ("last_event_time_ns", "<i8"),  # the highest
+        ("first_event_time_ns", "<i8"),  # of the first row counted
         ("name_start", "<i8"),  # into ``Features.names``
         ("day", "<i4"),  # trading day of the counts below, the latest so far
         ("orders", "<i4"),
@@ -81,7 +82,24 @@ def _count_day(feature: Any, step: Any) -> None:
 
 
 @kernel
-def follow(features: Any, dirty: Any, fresh: Any, counts: Any, steps: Any) -> None:
+def _begin(feature: Any, time_ns: Int) -> None:
+    """Count an account from here on, for the first time or after it was idle for long."""
+    feature["applied"] = 0
+    feature["first_event_time_ns"] = time_ns
+    feature["last_event_time_ns"] = time_ns
+    feature["day"] = 0
+    feature["orders"] = 0
+    feature["cancels"] = 0
+    feature["fills"] = 0
+    feature["open_orders"] = 0
+    feature["fill_units"] = 0
+    feature["fill_wins"] = 0
+    feature["order_units"] = 0
+    feature["order_wins"] = 0
+
+
+@kernel
+def follow(features: Any, dirty: Any, fresh: Any, counts: Any, steps: Any, idle_ns: Int) -> None:
     """Let steps change the features of their accounts.
 
     Parameters
@@ -96,6 +114,9 @@ def follow(features: Any, dirty: Any, fresh: Any, counts: Any, steps: Any) -> No
         Shape (2,), int64: how many stand in ``dirty`` and ``fresh``.
     steps
         Shape (n,), dtype ``STEP``.
+    idle_ns
+        An account that was idle for longer is counted anew, whether or not its row was let go
+        meanwhile: so when that happens makes no difference.
     """
     for i in range(len(steps)):
         step = steps[i]
@@ -105,9 +126,13 @@ def follow(features: Any, dirty: Any, fresh: Any, counts: Any, steps: Any) -> No
         if account < 0:
             continue
         feature = features[account]
-        if feature["applied"] == 0:
+        if feature["name_size"] == 0:
             fresh[counts[_FRESH]] = i
             counts[_FRESH] += 1
+            feature["name_size"] = 1  # until it is read
+        is_back = idle_ns > 0 and step["time_ns"] > feature["last_event_time_ns"] + idle_ns
+        if feature["applied"] == 0 or is_back:
+            _begin(feature, step["time_ns"])
         if feature["is_dirty"] == 0:
             feature["is_dirty"] = 1
             dirty[counts[_DIRTY]] = account
@@ -135,10 +160,13 @@ class Features:
         Of accounts whose rows name none.
     since
         See ``HandOut``.
+    idle_ns
+        An account idle for longer is counted anew when it comes back; 0: never.
     """
 
-    def __init__(self, every_ns: int, tenant: str, since: int = 0) -> None:
+    def __init__(self, every_ns: int, tenant: str, since: int = 0, idle_ns: int = 0) -> None:
         self._every_ns = every_ns
+        self._idle_ns = idle_ns
         self._tenant = tenant
         self._since = since
         self._rows = np.zeros(0, FEATURE)
@@ -146,13 +174,14 @@ class Features:
         self._fresh = np.zeros(0, np.int32)
         self._counts = np.zeros(2, np.int64)
         self._names = bytearray()  # a name an account, for as long as the account is kept
+        self._unused = 0  # bytes of names of accounts that were let go
         self._last_ns = 0
         self._handed = _NEVER
 
     def take(self, columns: EventColumns, steps: Steps, accounts: int) -> None:
         """Take the steps of some rows; ``accounts`` is how many the account table has room for."""
         self._reserve(accounts, len(steps))
-        follow(self._rows, self._dirty, self._fresh, self._counts, steps)
+        follow(self._rows, self._dirty, self._fresh, self._counts, steps, self._idle_ns)
         if self._counts[_FRESH]:
             fresh = self._fresh[: self._counts[_FRESH]]
             self._keep_names(steps["account"][fresh], columns.rows[fresh], columns.raw)
@@ -211,6 +240,36 @@ class Features:
             found.append((tenant, account_id))
         return found
 
+    def needs(self, count: int) -> NDArray[np.bool_]:
+        """Say which of the first ``count`` accounts changed and were not handed out yet."""
+        waits = np.zeros(count, np.bool_)
+        held = self._rows["is_dirty"][:count] != 0
+        waits[: len(held)] = held
+        return waits
+
+    def let_go(self, accounts: NDArray[np.int64]) -> None:
+        """Forget accounts whose rows others may have from now on."""
+        accounts = accounts[accounts < len(self._rows)]
+        self._unused += int(self._rows["name_size"][accounts].sum())
+        self._rows[accounts] = np.zeros((), FEATURE)
+        if 2 * self._unused > len(self._names):
+            self._gather_names()
+
+    def _gather_names(self) -> None:
+        """Write the names of accounts that are left together."""
+        named = np.flatnonzero(self._rows["name_size"])
+        held, names = self._names, bytearray()
+        starts = []
+        for start, size in zip(
+            self._rows["name_start"][named].tolist(),
+            self._rows["name_size"][named].tolist(),
+            strict=True,
+        ):
+            starts.append(len(names))
+            names += held[start : start + size]
+        self._rows["name_start"][named] = starts
+        self._names, self._unused = names, 0
+
     def dump(self) -> dict[str, Any]:
         """Return everything, for a snapshot to copy."""
         used = np.flatnonzero(self._rows["applied"])
@@ -219,16 +278,20 @@ class Features:
             "rows": self._rows[:end].view(np.uint8),
             "names": np.frombuffer(bytes(self._names), np.uint8),
             "since": self._since,
+            "unused": self._unused,
         }
 
     @classmethod
-    def load(cls, every_ns: int, tenant: str, dumped: dict[str, Any]) -> "Features":
+    def load(
+        cls, every_ns: int, tenant: str, dumped: dict[str, Any], idle_ns: int = 0
+    ) -> "Features":
         """Rebuild from a dump; every account is to be handed out.
 
         Nobody knows what was handed out and not sent before the end of an earlier process, nor
         whether what was sent is still held.
         """
-        features = cls(every_ns, tenant, dumped["since"])
+        features = cls(every_ns, tenant, dumped["since"], idle_ns)
+        features._unused = dumped["unused"]
         features._rows = np.frombuffer(dumped["rows"], FEATURE).copy()
         features._dirty = np.zeros(len(features._rows), np.int32)
         known = np.flatnonzero(features._rows["applied"])

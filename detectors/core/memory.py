@@ -14,8 +14,9 @@ from detectors.core.contract import FINDING, STEP, Findings, Steps
 from detectors.core.tables import fetch
 from schemas.jit import Int, inlined, kernel
 
-# ``counters``: rows handed out; the time before which closing has nothing to do.
-ROWS, DUE_NS = range(2)
+# ``counters``: rows ever handed out; the time before which closing has nothing to do; index + 1 of
+# the first free row; how many rows are free.
+ROWS, DUE_NS, FREE_ROW, FREE_ROWS = range(4)
 # ``node_counters``: nodes ever handed out; index + 1 of the first free one.
 NODES, FREE_NODE = range(2)
 CAPACITY_MIN: Final = 64
@@ -66,8 +67,13 @@ def admit(step: Any, selection: Any, memory: Any) -> Any:
     held = np.int64(memory.slots[index])
     if held > 0:
         return held - 1
-    row = memory.counters[ROWS]
-    memory.counters[ROWS] = row + 1
+    if memory.counters[FREE_ROW] > 0:
+        row = memory.counters[FREE_ROW] - 1
+        memory.counters[FREE_ROW] = -1 - np.int64(memory.rows[row]["subject"])
+        memory.counters[FREE_ROWS] -= 1
+    else:
+        row = memory.counters[ROWS]
+        memory.counters[ROWS] = row + 1
     memory.slots[index] = row + 1
     memory.rows[row]["subject"] = index
     return row
@@ -117,14 +123,33 @@ class SubjectState:
         return cls(
             np.zeros(CAPACITY_MIN, np.int32),
             np.zeros(CAPACITY_MIN, dtype),
-            np.array([0, NEVER_DUE], np.int64),
+            np.array([0, NEVER_DUE, 0, 0], np.int64),
             np.zeros(0, NODE),
             np.zeros(2, np.int64),
         )
 
     def __len__(self) -> int:
         """Count the subjects."""
+        return self.used - int(self.counters[FREE_ROWS])
+
+    @property
+    def used(self) -> int:
+        """Rows ever handed out; every subject's is below it."""
         return int(self.counters[ROWS])
+
+    def let_go(self, rows: NDArray[np.int64]) -> None:
+        """Forget the subjects of some rows, which others may have then: all zeros, but for a link.
+
+        A free row's ``subject`` is -1 less the index + 1 of the next free one, or -1.
+        """
+        if len(rows) == 0:
+            return
+        self.slots[self.rows["subject"][rows]] = 0
+        self.rows[rows] = np.zeros((), self.rows.dtype)
+        links = np.concatenate([[self.counters[FREE_ROW]], rows[:-1] + 1])
+        self.rows["subject"][rows] = -1 - links
+        self.counters[FREE_ROW] = rows[-1] + 1
+        self.counters[FREE_ROWS] += len(rows)
 
     @property
     def due_ns(self) -> int:
@@ -148,7 +173,7 @@ class SubjectState:
         if steps <= self.spare(uses_pool=uses_pool):
             return
         steps = max(steps, STEPS_AHEAD)
-        self.rows = _grown(self.rows, len(self), min(len(self) + steps, subjects))
+        self.rows = _grown(self.rows, self.used, min(self.used + steps, subjects))
         if uses_pool:
             used = int(self.node_counters[NODES])
             self.nodes = _grown(self.nodes, used, used + steps)
@@ -156,7 +181,7 @@ class SubjectState:
     def spare(self, *, uses_pool: bool) -> int:
         """Return how many more steps there are rows and nodes for."""
         all_fit = len(self.rows) >= len(self.slots)
-        rows = _NO_END if all_fit else len(self.rows) - len(self)
+        rows = _NO_END if all_fit else len(self.rows) - len(self)  # free ones are had again
         return min(rows, len(self.nodes) - int(self.node_counters[NODES])) if uses_pool else rows
 
     def memory(self) -> Memory:
@@ -167,7 +192,7 @@ class SubjectState:
         """Return what has been used, for a snapshot to copy."""
         return {
             "slots": self.slots.view(np.uint8),
-            "rows": self.rows[: len(self)].view(np.uint8),
+            "rows": self.rows[: self.used].view(np.uint8),
             "counters": self.counters.tolist(),
             "nodes": self.nodes[: int(self.node_counters[NODES])].view(np.uint8),
             "node_counters": self.node_counters.tolist(),

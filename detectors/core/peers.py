@@ -301,6 +301,17 @@ class Peers:
             empty = np.zeros((len(PEER_FEATURES), BINS), np.int64)
             count_days(ended[inverse == number], self._histograms.setdefault(key, empty))
 
+    def needs(self, count: int) -> NDArray[np.bool_]:
+        """Say which of the first ``count`` accounts have an open day, or a tier, said only once."""
+        held = np.zeros(count, np.bool_)
+        rows = self._rows[:count]
+        held[: len(rows)] = (rows["is_open"] > 0) | (rows["group"] > 0)
+        return held
+
+    def let_go(self, accounts: NDArray[np.int64]) -> None:
+        """Forget accounts whose rows others may have from now on."""
+        self._rows[accounts[accounts < len(self._rows)]] = np.zeros((), PEER)
+
     def dump(self) -> dict[str, Any]:
         """Copy everything, for a snapshot."""
         used = np.flatnonzero((self._rows["day"] != 0) | (self._rows["group"] != 0))

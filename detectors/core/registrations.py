@@ -81,6 +81,15 @@ class Registrations:
             link = index + 1
         return link
 
+    def have_ended(self, link: int, horizon_ns: int) -> bool:
+        """Say whether none of the list at ``link`` covers the horizon or anything later."""
+        while link:
+            entry = self.entries[link - 1]
+            if int(entry["valid_until_ns"]) > horizon_ns:
+                return False
+            link = int(entry["next"])
+        return True
+
     def _take(self) -> int:
         if self.free == 0:
             self._grow()

@@ -16,6 +16,7 @@ from detectors.core import contract as c
 from detectors.core.account_kernels import DONE, MEET, take_rows
 from detectors.core.account_state import (
     EVENTS,
+    LET_GO,
     TOTAL_NAMES,
     AccountState,
     StageArrays,
@@ -25,6 +26,7 @@ from detectors.core.blocks import dump_blocks, take_up
 from detectors.core.contract import HEADROOM, Detector
 from detectors.core.features import Features, HandOut
 from detectors.core.findings import Narrator, Who
+from detectors.core.idle import Evictor, Follower, Stretches, note_activity
 from detectors.core.memory import Scratch, SubjectState
 from detectors.core.order_table import sweep_orders
 from detectors.core.peers import PeerCounts, Peers
@@ -83,6 +85,8 @@ class StageConfig:
     order_age_ns: int = 7 * 86_400_000_000_000
     features_every_ns: int | None = None  # None: no live features are kept
     keeps_peers: bool = True
+    idle_ns: int = 0  # accounts that rest for longer are let go; 0: none is
+    rows_bring_clock: bool = True  # see ``detectors.core.idle.Stretches``
 
     @property
     def lateness_most_ns(self) -> int:
@@ -172,7 +176,10 @@ class AccountStage:
         self._scratch = scratch or Scratch()
         self._room = 0  # steps that the rules can take before any must grow
         every_ns = config.features_every_ns
-        self.features = None if every_ns is None else Features(every_ns, config.tenant)
+        self.features = (
+            None if every_ns is None else Features(every_ns, config.tenant, idle_ns=config.idle_ns)
+        )
+        self._stretches = Stretches(config.idle_ns, rows_bring_clock=config.rows_bring_clock)
         self.peers = Peers() if config.keeps_peers else None
 
     def _table(self, detector: Detector) -> Any:
@@ -196,9 +203,30 @@ class AccountStage:
         output = StageOutput()
         with np.errstate(over="ignore"):  # words wrap around; only uncompiled kernels warn
             for start in range(0, len(columns), ROWS_AT_ONCE):
-                part = EventColumns(columns.rows[start : start + ROWS_AT_ONCE], columns.raw)
-                self._take_part(part, carry, output)
+                rows = columns.rows[start : start + ROWS_AT_ONCE]
+                while (first := self._stretches.pass_to(rows, int(carry[1]))) is not None:
+                    self._take_part(EventColumns(rows[:first], columns.raw), carry, output)
+                    self._let_go(output)
+                    rows = rows[first:]
+                self._take_part(EventColumns(rows, columns.raw), carry, output)
         return output
+
+    def _let_go(self, output: StageOutput) -> None:
+        """Let go of accounts that were idle for long when the stretch at hand began."""
+        clock_ns = self._stretches.start_ns
+        horizon_ns = clock_ns - self.config.lateness_most_ns
+        sweep_orders(self._arrays(), self._settings, clock_ns)
+        output.extend(self.close(horizon_ns))  # what waits for its verdict cannot go
+        rules = list(zip(self.detectors, self.subjects, strict=True))
+        gone = Evictor(self.state, rules, self._followers(), horizon_ns).let_go(self.config.idle_ns)
+        self.state.totals[LET_GO] += len(gone)
+        self._room = 0
+        for account in gone:
+            self.account_names.pop(account, None)
+
+    def _followers(self) -> list[Follower]:
+        """Return what follows the accounts beside the rules."""
+        return [one for one in (self.features, self.peers) if one is not None]
 
     def _take_part(
         self, columns: EventColumns, carry: NDArray[np.int64], output: StageOutput
@@ -206,6 +234,7 @@ class AccountStage:
         self._reserve(len(columns), carry)
         steps = self._scratch.steps[: len(columns)]
         office = self._take_rows(columns, carry, steps)
+        note_activity(self.state.accounts.rows, steps)
         if self.features is not None:
             self.features.take(columns, steps, len(self.state.accounts.rows))
         if self.peers is not None:
@@ -392,6 +421,7 @@ class AccountStage:
             "account_names": dict(self.account_names),
             "features": None if self.features is None else self.features.dump(),
             "peers": None if self.peers is None else self.peers.dump(),
+            "stretch": self._stretches.number,
         }
 
     def restore(self, dumped: Mapping[str, Any]) -> None:
@@ -406,6 +436,7 @@ class AccountStage:
             held["calendar"] = self.config.calendars.index(venue)
             held["rules"] = rules_for(self._scoped, instrument, venue)
         self.account_names = dict(dumped["account_names"])
+        self._stretches.number = dumped["stretch"]
         self._room = 0
         self._restore_features(dumped.get("features"))
         peers = dumped.get("peers")
@@ -418,6 +449,7 @@ class AccountStage:
         if every_ns is None:
             self.features = None
         elif dumped is None:
-            self.features = Features(every_ns, tenant, since=int(self.state.totals[EVENTS]))
+            since = int(self.state.totals[EVENTS])
+            self.features = Features(every_ns, tenant, since, self.config.idle_ns)
         else:
-            self.features = Features.load(every_ns, tenant, dumped)
+            self.features = Features.load(every_ns, tenant, dumped, self.config.idle_ns)

@@ -3,7 +3,17 @@
 from collections.abc import Callable
 from typing import Any, Final
 
-from lab.bench import crash, latency, peers, restart, scale, snapshot, soak, throughput
+from lab.bench import (
+    crash,
+    latency,
+    memory,
+    peers,
+    restart,
+    scale,
+    snapshot,
+    soak,
+    throughput,
+)
 from lab.bench import kafka as kafka_bench
 
 Say = Callable[[str], None]
@@ -16,6 +26,7 @@ _BENCHES: Final = {
     "peers": (peers.run, "the same job by the engine as people use it, and by a plain loop"),
     "soak": (soak.run, "half an hour at a pace: slope of memory, size of the recovery store"),
     "snapshot": (snapshot.run, "how long snapshots hold a run up: whole, and as pointers to files"),
+    "memory": (memory.run, "bytes an account, by table and as the system sees it"),
     "crash": (crash.run, "kill runs again and again; nothing may be lost or doubled"),
 }
 _ON_KAFKA: Final = frozenset({"crash", "kafka"})

@@ -108,7 +108,7 @@ def test_the_ledger_begins_with_what_was_set_and_can_change_results(
     assert "data" not in values
     with ControlLog(plan.paths.control) as control:
         kinds = [record.kind for record in control.read()]
-    assert set(kinds) == {"config"}
+    assert set(kinds) == {"config", "peer_quantiles"}
 
 
 def test_what_was_found_in_the_files_reaches_the_summary(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from policy_parts import (
     DAY_END_NS,
     DAY_NS,
     OTHER,
+    START_NS,
     alert_of,
     at,
     contents,
@@ -44,6 +45,21 @@ def test_an_opening_is_an_alert_with_the_alert_id_as_its_entry_id() -> None:
     assert act.draft.eid.hex() == alert_of(other("opening", 1)) == act.batch.alerts[0].alert_id
     assert act.batch.alerts[0].state == "open"
     assert act.draft.event_time_ns == at(1)
+
+
+def test_cases_are_forgotten_once_no_finding_can_be_of_their_day() -> None:
+    policy = make_policy(shards=2)
+    for account_id in ("A0", "B1"):
+        opened = other("opening", 1, account_id=account_id)
+        policy.take(message(opened, shard=int(account_id[-1])))
+    assert len(policy.state.cases) == 2
+    later = {"watermark_ns": START_NS + 3 * DAY_NS}
+    policy.take(message(shard=0, **later))
+    assert len(policy.state.cases) == 2, "another venue's day may still be that one"
+    again = make_policy(policy.state, shards=2)
+    for one in (policy, again):
+        one.take(message(shard=0, watermark_ns=START_NS + 5 * DAY_NS))
+        assert [person[-2:] for person in one.state.cases] == ["B1"], "shards have their own time"
 
 
 def test_growth_updates_the_open_alert_and_says_how_often() -> None:

@@ -1,0 +1,74 @@
+"""The account stage of every shard on a simulated day, and what its tables hold, in one process."""
+
+import resource
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from msgspec import json as msgspec_json
+
+from detectors.core.registry import params_types
+from detectors.core.stage import AccountStage
+from flows.config import load
+from flows.kafka_source import KafkaSource
+from flows.lanes import deal
+from flows.plan import InputSpec, Plan
+from flows.sources import in_order
+
+_PAGE_BYTES: Final = resource.getpagesize()
+
+
+def rss_bytes() -> int:
+    """Return the memory of this process; 0 where the system does not say."""
+    path = Path("/proc/self/statm")
+    return int(path.read_text().split()[1]) * _PAGE_BYTES if path.is_file() else 0
+
+
+def held_bytes(stage: AccountStage) -> dict[str, int]:
+    """Return the bytes of a shard's tables as far as they were ever used, by table."""
+    state = stage.state
+    found = {
+        name: table.used * table.rows.itemsize + table.heads.nbytes
+        for name, table in (
+            ("accounts", state.accounts),
+            ("orders", state.orders),
+            ("contracts", state.contracts),
+        )
+    }
+    found["duplicates"] = state.seen.nbytes
+    found["rules_rows"] = sum(s.used * s.rows.itemsize for s in stage.subjects)
+    found["rules_slots"] = sum(s.slots.nbytes for s in stage.subjects)
+    found["rules_nodes"] = sum(int(s.node_counters[0]) * s.nodes.itemsize for s in stage.subjects)
+    return found
+
+
+def main(day: str, shards: int) -> None:
+    """Take a day and print how many accounts there are and what they cost."""
+    with tempfile.TemporaryDirectory(prefix="tapewatch-memory-") as name:
+        flags = [f"shards={shards}", "intake.block_bytes=1048576"]
+        config = load(flags, {"data": name}, detectors=params_types(), environment={})
+        plan = Plan(Path(name), (InputSpec(name=day),), config)
+        source = plan.source()
+        assert not isinstance(source, KafkaSource), "a day is a file"
+        make_stage = plan.stage_factory(source)
+        steps = [plan.account_step(shard, make_stage, None) for shard in range(shards)]
+        before = 0
+        for item in in_order(source):
+            for part in deal(item.scan(), shards):
+                steps[part.shard].take(part)
+            before = before or rss_bytes()  # kernels are loaded, and one block's room is there
+        after = rss_bytes()
+    totals: dict[str, Any] = {}
+    for step in steps:
+        for table, size in held_bytes(step.stage).items():
+            totals[table] = totals.get(table, 0) + size
+    rows = [step.stage.row_counts() for step in steps]
+    counts = {table: int(np.sum([one[table] for one in rows])) for table in rows[0]}
+    figures = {"rows": counts, "held": totals, "rss_growth": after - before}
+    sys.stdout.buffer.write(msgspec_json.encode(figures))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))

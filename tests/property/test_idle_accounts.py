@@ -1,0 +1,261 @@
+"""Letting go of idle accounts changes no finding, wherever rows are cut and however soon it is."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from detector_kit import (
+    DAY_NS,
+    START_NS,
+    Tape,
+    all_rules,
+    columns_of,
+    feed,
+    no_carry,
+    reborn,
+    rule_of,
+    stage_of,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import messy_days
+
+from detectors.core.features import FEATURE, Features
+from detectors.core.idle import Stretches
+from detectors.core.stage import AccountStage, StageOutput
+from schemas.columns import ROW
+from schemas.events import SECOND_NS
+
+CONFIG: dict[str, Any] = {
+    "lateness_ns": 2 * SECOND_NS,
+    "duplicate_window_ns": 3 * SECOND_NS,
+    "order_age_ns": 30 * SECOND_NS,
+}
+SOON = CONFIG | {"idle_ns": 4 * SECOND_NS}
+Event = dict[str, Any]
+
+
+@st.composite
+def messy_weeks(draw: st.DrawFn) -> list[Event]:
+    """Draw messy days one after another, with rests of a day or three between them."""
+    events: list[Event] = []
+    later_ns = 0
+    for part in range(draw(st.integers(1, 4))):
+        for event in draw(messy_days(size_max=40)):
+            moved = event | {"event_time_ns": event["event_time_ns"] + later_ns}
+            moved["event_id"] = f"{part}-{event['event_id']}"
+            for name in ("valid_from_ns", "valid_until_ns"):
+                if isinstance(moved.get(name), int):
+                    moved[name] += later_ns
+            events.append(moved)
+        later_ns += draw(st.sampled_from([DAY_NS, 3 * DAY_NS, 3 * DAY_NS + 7 * SECOND_NS]))
+    return events
+
+
+def by_text(output: StageOutput) -> list[str]:
+    return sorted(str(finding) for finding in output.findings)
+
+
+@given(messy_weeks(), st.lists(st.integers(1, 9), min_size=1, max_size=60))
+@settings(max_examples=40, deadline=None)
+def test_no_finding_can_tell_that_accounts_were_let_go(
+    events: list[Event], sizes: list[int]
+) -> None:
+    columns, rules = columns_of(events), all_rules()
+    kept = feed(stage_of(rules, **CONFIG), columns)
+    stage = stage_of(rules, **SOON)
+    let_go = feed(stage, columns)
+    parts = feed(stage_of(rules, **SOON), columns, sizes, reborn(rules, **SOON))
+    # Verdicts come when their day is looked at, which is no later here.
+    assert by_text(let_go) == by_text(kept) == by_text(parts)
+    assert let_go.headroom == kept.headroom == parts.headroom
+
+
+@given(messy_weeks(), st.lists(st.integers(1, 9), min_size=1, max_size=60))
+@settings(max_examples=20, deadline=None)
+def test_what_is_let_go_does_not_depend_on_batches(events: list[Event], sizes: list[int]) -> None:
+    columns, rules = columns_of(events), all_rules()
+    counts = []
+    for cuts in ([], sizes, [1] * len(events)):
+        stage = stage_of(rules, **SOON)
+        feed(stage, columns, cuts)
+        rows = stage.row_counts()
+        del rows["orders"]  # those that are over go whenever room is needed
+        counts.append((stage.totals(), rows))
+    assert counts[0] == counts[1] == counts[2]
+
+
+def days_of_strangers(days: int, accounts: int) -> list[Event]:
+    """Return days on each of which other accounts trade: each once, flat in the end."""
+    tape = Tape()
+    for day in range(days):
+        for number in range(accounts):
+            name, now = f"{day}-{number}", 86_400.0 * day + number
+            tape.new(now, name, account_id=name)
+            tape.cancel(now + 0.1, name, account_id=name)
+            tape.fill(now + 0.2, f"{name}b", account_id=name)
+            tape.fill(now + 0.3, f"{name}s", account_id=name, side="sell")
+    return tape.events
+
+
+def test_memory_holds_the_accounts_of_late_only() -> None:
+    rules = [rule for rule in all_rules() if rule.detector != "win_rate"]
+    config = {"idle_ns": DAY_NS, "order_age_ns": DAY_NS}
+    few, many = (stage_of(rules, **config) for _ in range(2))
+    feed(few, columns_of(days_of_strangers(5, 40)), [7] * 10_000)
+    feed(many, columns_of(days_of_strangers(25, 40)), [7] * 10_000)
+    for table in ("accounts", "contracts", "subjects", "orders"):
+        assert many.row_counts()[table] <= few.row_counts()[table] * 1.25, table
+    assert len(many.state.accounts.rows) == len(few.state.accounts.rows)
+    assert many.totals()["accounts"] + many.totals()["accounts_let_go"] == 25 * 40
+
+
+def stage_after(events: list[Event], **config: Any) -> AccountStage:
+    rules = [rule for rule in all_rules() if rule.detector != "win_rate"]
+    stage = stage_of(rules, **SOON | config)
+    stage.take(columns_of(events), no_carry())
+    return stage
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        ("order.new", {"order_id": "o", "side": "buy", "quantity": 1, "price": 1}),
+        ("fill", {"order_id": "o", "fill_id": "f", "side": "buy", "quantity": 1, "price": 1}),
+        (
+            "position.closed",
+            {"opened_ns": START_NS, "quantity": 1, "realized_pnl": 1},
+        ),
+        (
+            "ref.account",
+            {"registrations": [{"registration": "hedge", "valid_from_ns": START_NS}]},
+        ),
+        (
+            "order.new",
+            {
+                "order_id": "o",
+                "side": "buy",
+                "quantity": 1,
+                "price": 1,
+                "claims_market_maker": True,
+                "time_in_force": "ioc",
+            },
+        ),
+    ],
+)
+def test_who_holds_something_is_kept(kind: str, fields: dict[str, Any]) -> None:
+    tape = Tape()
+    place = {"instrument": "I", "venue": "TEST"}
+    if kind == "position.closed":
+        del place["venue"]
+    tape.add(kind, 0, account_id="holder", **fields, **(place if kind != "ref.account" else {}))
+    for number in range(4):
+        tape.new(4 * 86_400 + 60.0 * number, f"x{number}", account_id="other")
+    stage = stage_after(tape.events, order_age_ns=90 * DAY_NS)
+    assert (stage.totals()["accounts"], stage.totals()["accounts_let_go"]) == (2, 0)
+
+
+def test_a_registration_that_ended_is_let_go_with_its_account() -> None:
+    tape = Tape()
+    until = tape.events
+    ended = {"valid_from_ns": START_NS, "valid_until_ns": START_NS + SECOND_NS}
+    listed = [{"registration": "hedge", **ended}]
+    tape.add("ref.account", 0, account_id="ended", registrations=listed)
+    for number in range(4):
+        tape.new(4 * 86_400 + 60.0 * number, f"x{number}", account_id="other")
+    stage = stage_after(until)
+    assert stage.totals()["accounts_let_go"] == 1
+    assert stage.state.registrations.free > 0
+
+
+def test_a_rule_that_says_nothing_keeps_all_for_ever() -> None:
+    tape = Tape()
+    tape.fill(0, "b", account_id="winner")
+    tape.fill(1, "s", account_id="winner", side="sell", price=11)
+    for number in range(4):
+        tape.new(4 * 86_400 + 60.0 * number, f"x{number}", account_id="other")
+    win_rate = {"unit": "round_trip", "simulated_only": False}
+    stage = stage_of([rule_of("win_rate", win_rate)], **SOON)
+    stage.take(columns_of(tape.events), no_carry())
+    assert stage.totals()["accounts_let_go"] == 0
+    assert len(stage.subjects[0]) == 1
+
+
+Counts = dict[str, dict[str, int]]
+
+
+def features_after(events: list[Event], sizes: list[int], **config: Any) -> tuple[Counts, int]:
+    """Return each account's newest features, and how many accounts were let go on the way."""
+    held: Counts = {}
+
+    def hand_out(stage: AccountStage) -> AccountStage:
+        assert stage.features is not None
+        handed = stage.features.hand_out(0, is_last=True)
+        if handed is not None:
+            for (_, name), row in zip(handed.names, handed.rows, strict=True):
+                fields = FEATURE.names or ()
+                held[name] = {f: int(row[f]) for f in fields if not f.startswith("name_")}
+        return stage
+
+    rules = [rule for rule in all_rules() if rule.detector != "win_rate"]
+    stage = stage_of(rules, **config, features_every_ns=0)
+    feed(stage, columns_of(events), sizes, hand_out)
+    return held, stage.totals()["accounts_let_go"]
+
+
+@given(messy_weeks(), st.lists(st.integers(1, 9), min_size=1, max_size=60))
+@settings(max_examples=20, deadline=None)
+def test_live_features_begin_anew_by_event_time_alone(
+    events: list[Event], sizes: list[int]
+) -> None:
+    whole, _ = features_after(events, [], **SOON)
+    assert features_after(events, sizes, **SOON)[0] == whole
+
+
+def test_features_of_accounts_that_were_let_go_leave_no_names_behind() -> None:
+    events = days_of_strangers(12, 20)
+    config = {"idle_ns": DAY_NS, "order_age_ns": DAY_NS}
+    held, let_go = features_after(events, [7] * 10_000, **config)
+    assert len(held) == 12 * 20
+    assert {row["applied"] for row in held.values()} == {4}
+    assert let_go > 20
+
+
+def test_names_of_accounts_that_stay_outlive_those_that_go() -> None:
+    features = Features(0, "default")
+    columns = columns_of(days_of_strangers(1, 8))
+    stage = stage_of([], features_every_ns=0)
+    stage.features = features
+    stage.take(columns, no_carry())
+    features.hand_out(0, is_last=True)
+    features.let_go(np.arange(6))
+    assert len(features._names) == 2 * len("default-0-6")
+    assert set(features._names_at(features._rows[6:8])) == {("default", "0-6"), ("default", "0-7")}
+
+
+def rows_at(*clocks: int) -> Any:
+    rows = np.zeros(len(clocks), ROW)
+    rows["clock_ns"] = clocks
+    return rows
+
+
+def test_stretches_begin_where_the_clock_passes_them() -> None:
+    stretches = Stretches(40, rows_bring_clock=True)  # of ten each
+    assert stretches.pass_to(rows_at(), 25) is None
+    assert stretches.pass_to(rows_at(3, 8), -(2**62)) is None
+    assert stretches.pass_to(rows_at(9, 9, 10, 31), -(2**62)) == 2
+    assert stretches.start_ns == 10
+    assert stretches.pass_to(rows_at(10, 31), -(2**62)) == 1
+    assert stretches.start_ns == 30
+    assert stretches.pass_to(rows_at(31), -(2**62)) is None
+    assert stretches.pass_to(rows_at(31), 47) == 0
+    assert stretches.start_ns == 40
+
+
+def test_with_lanes_as_they_please_only_the_slowest_lane_s_clock_counts() -> None:
+    stretches = Stretches(40, rows_bring_clock=False)
+    assert stretches.pass_to(rows_at(90), 5) is None
+    assert stretches.pass_to(rows_at(90), 5) is None
+    assert stretches.pass_to(rows_at(90), 12) == 0
+    assert stretches.start_ns == 10
+    assert Stretches(0, rows_bring_clock=True).pass_to(rows_at(90), 90) is None
