@@ -41,6 +41,7 @@ SETTINGS: Final = (
     "detectors.order_to_trade.ratio_max=3",
     "detectors.win_rate.min_units=2",
     "detectors.win_rate.threshold=0.5",
+    "detectors.self_trading.trades_min=2",
 )
 RANDOM: Final = "random"
 _CHAIN_KILLS: Final = 5
@@ -52,7 +53,12 @@ _WAIT_SECONDS: Final = 120.0
 _WORKER_SHARE: Final = 0.3
 _NANOSECONDS: Final = 1e9
 # How often a run of a few epochs passes each point; a kill falls at a random one of the passings.
-_PASSINGS: Final = {"snapshot.account": 60, "between": 30, "ledger.mid_apply": 2}
+_PASSINGS: Final = {
+    "snapshot.account": 60,
+    "snapshot.instruments": 12,
+    "between": 30,
+    "ledger.mid_apply": 2,
+}
 _PASSINGS_USUAL: Final = 8
 
 
