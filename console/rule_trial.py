@@ -12,6 +12,7 @@ from console.reading import read_config
 from flows.loop import run_loop
 from flows.plan import InputSpec, Plan
 from flows.store import StoreReader
+from lab.plants_table import accounts_of
 from lab.simulator import Market, SimulatorConfig, Truth
 from lab.simulator.lookalikes import LOOK_ALIKES
 from lab.simulator.plants import FAMILIES
@@ -72,7 +73,8 @@ def try_rules(
             alerted = defaultdict(set)
             for alert in store.every_alert():
                 if alert.state != "withdrawn":
-                    alerted[alert.account_id].add(alert.rule_id)
+                    for account_id in accounts_of(alert.account_id, alert.evidence):
+                        alerted[account_id].add(alert.rule_id)
     wanted = set(rules)
     return [_trial(one, wanted, alerted[one.account_id]) for one in _in_order(market.truth())]
 

@@ -162,8 +162,9 @@ def in_order(columns: SentColumns) -> SentColumns:
     is_file = rows["kind"] == _FILE
     about = np.where(is_file, rows["account_1"], rows["instrument_1"])
     order = np.lexsort((about, ~is_file, rows["event_time_ns"]))
-    rows, about = rows[order], about[order]
-    same = (rows["event_time_ns"][1:] == rows["event_time_ns"][:-1]) & (about[1:] == about[:-1])
+    rows, about, is_file = rows[order], about[order], is_file[order]
+    same = rows["event_time_ns"][1:] == rows["event_time_ns"][:-1]
+    same &= (about[1:] == about[:-1]) & (is_file[1:] == is_file[:-1])
     if same.any():
         rows = rows[_by_names(SentColumns(rows, columns.raw), same)]
     return SentColumns(rows, columns.raw)

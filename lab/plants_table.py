@@ -4,9 +4,9 @@ A simulated day runs through both stages alone, with every rule of every pack, i
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
-from typing import Final
+from typing import Any, Final
 
 from msgspec import Struct
 
@@ -97,10 +97,9 @@ def plants_table(config: SimulatorConfig) -> PlantsTable:
     return tabulate(market.truth(), findings_of(market.blocks()))
 
 
-def accounts_of(finding: Finding) -> set[str]:
-    """Return every account that a finding is about: of a party, all that it names."""
-    named = {one["account_id"] for one in finding.evidence.get("accounts", ())}
-    return named or {finding.account_id}
+def accounts_of(account_id: str, evidence: Mapping[str, Any]) -> set[str]:
+    """Return every account that a finding is about: of a party, all that its evidence names."""
+    return {one["account_id"] for one in evidence.get("accounts", ())} or {account_id}
 
 
 def tabulate(truth: Sequence[Truth], findings: Iterable[Finding]) -> PlantsTable:
@@ -109,7 +108,7 @@ def tabulate(truth: Sequence[Truth], findings: Iterable[Finding]) -> PlantsTable
     withdrawn: set[str] = set()
     for finding in findings:
         if finding.phase in _RAISES:
-            for account_id in accounts_of(finding):
+            for account_id in accounts_of(finding.account_id, finding.evidence):
                 alerted[account_id].add(finding.rule.id)
         if finding.phase == "withdrawn":
             withdrawn.add(finding.account_id)

@@ -22,7 +22,7 @@ Conventions
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
@@ -57,17 +57,36 @@ class Fact:
     kill_switch: bool
     age_ns: int
     registered: set[str]
+    fill_id: str = ""
+    behind: tuple[str, str] = ("", "")  # owner and control group of the account by then
+    counter: str = ""
+    counter_behind: tuple[str, str] = ("", "")
+    counter_registered: set[str] = field(default_factory=set)
 
 
 def read_facts(lines: Iterable[bytes | str]) -> list[Fact]:
     orders: dict[tuple[str, str], dict[str, Any]] = {}
-    on_file: dict[str, list[dict[str, Any]]] = {}
+    on_file: dict[str, dict[str, Any]] = {}
+
+    def registered(account: str, event: dict[str, Any], instrument: str) -> set[str]:
+        return {
+            entry["registration"]
+            for entry in on_file.get(account, {}).get("registrations", [])
+            if entry.get("instrument") in {None, instrument}
+            and entry["valid_from_ns"] <= event["event_time_ns"]
+            and event["event_time_ns"] < entry.get("valid_until_ns", 2**63)
+        }
+
+    def behind(account: str) -> tuple[str, str]:
+        said = on_file.get(account, {})
+        return said.get("beneficial_owner", ""), said.get("control_group", "")
+
     facts = []
     for line in lines:
         event = json.loads(line, parse_float=Decimal)
         kind, account = event["kind"], event.get("account_id")
         if kind == "ref.account":
-            on_file[account] = event.get("registrations", [])
+            on_file[account] = event
             continue
         if kind not in {"order.new", "order.replace", "order.cancel", "fill"}:
             continue
@@ -82,13 +101,7 @@ def read_facts(lines: Iterable[bytes | str]) -> list[Fact]:
             order["left"] = quantity
         elif kind != "order.new" and "left" in order:
             order["left"] -= quantity
-        registered = {
-            entry["registration"]
-            for entry in on_file.get(account, [])
-            if entry.get("instrument") in {None, order["instrument"]}
-            and entry["valid_from_ns"] <= event["event_time_ns"]
-            and event["event_time_ns"] < entry.get("valid_until_ns", 2**63)
-        }
+        counter = event.get("counter_account_id", "")
         facts.append(
             Fact(
                 kind=kind,
@@ -104,7 +117,12 @@ def read_facts(lines: Iterable[bytes | str]) -> list[Fact]:
                 customer_cancel=kind == "order.cancel" and event["reason"] in CUSTOMER,
                 kill_switch=event.get("reason") == "kill_switch",
                 age_ns=event["event_time_ns"] - order["event_time_ns"],
-                registered=registered,
+                registered=registered(account, event, order["instrument"]),
+                fill_id=event.get("fill_id", ""),
+                behind=behind(account),
+                counter=counter,
+                counter_behind=behind(counter),
+                counter_registered=registered(counter, event, order["instrument"]),
             )
         )
     return facts
@@ -205,6 +223,44 @@ def futures_large_cancels(facts: list[Fact]) -> set[str]:
     }
 
 
+def party_of(account: str, behind: tuple[str, str], other: str, others: tuple[str, str]) -> str:
+    """Say what two accounts are together; empty for strangers."""
+    if behind[1] and behind[1] == others[1]:
+        return "group " + behind[1]
+    if behind[0] and behind[0] == others[0]:
+        return "owner " + behind[0]
+    return "account " + account if account == other else ""
+
+
+def futures_self_trades(facts: list[Fact], figure: int = 5) -> set[str]:
+    """Return the accounts of parties that traded with themselves so often in a contract and day.
+
+    A trade is known by its id in its instrument; told by both sides, it counts once.
+    """
+    counts: dict[tuple[str, str, str], int] = defaultdict(int)
+    accounts: dict[tuple[str, str, str], set[str]] = defaultdict(set)
+    firsts: dict[tuple[str, str], Fact] = {}
+    for fact in facts:
+        if fact.kind != "fill" or fact.venue not in CN_FUTURES:
+            continue
+        first = firsts.setdefault((fact.instrument, fact.fill_id), fact)
+        if first is not fact and first.counter:
+            continue  # counted when it was first told
+        if first is fact and not fact.counter:
+            continue  # nobody knows yet with whom
+        other, others, on_file = (
+            (fact.counter, fact.counter_behind, fact.counter_registered)
+            if first is fact
+            else (first.account, first.behind, first.registered)
+        )
+        party = party_of(fact.account, fact.behind, other, others)
+        if party and not (fact.registered | on_file) & {"market_maker", "hedge"}:
+            key = (party, fact.instrument, fact.day)
+            counts[key] += 1
+            accounts[key] |= {fact.account, other}
+    return set().union(*(accounts[key] for key, count in counts.items() if count >= figure))
+
+
 def order_to_trade(
     facts: list[Fact], ratio_max: int, *, by_volume: bool
 ) -> tuple[set[str], set[str]]:
@@ -289,6 +345,7 @@ def evaluate_facts(facts: list[Fact], *, at_close: bool) -> dict[str, set[str]]:
         "cn.futures.cancels": general,
         "cn.futures.cancels.index": index,
         "cn.futures.large_cancels": futures_large_cancels(facts),
+        "cn.futures.self_trading": futures_self_trades(facts),
         "eu.otr.number": order_to_trade(facts, 100, by_volume=False)[which],
         "eu.otr.volume": order_to_trade(facts, 1000, by_volume=True)[which],
         "source.win_rate": win_rate(facts),

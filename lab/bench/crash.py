@@ -46,6 +46,7 @@ SETTINGS: Final = (
     "detectors.order_to_trade.ratio_max=3",
     "detectors.win_rate.min_units=2",
     "detectors.win_rate.threshold=0.5",
+    "detectors.self_trading.trades_min=2",
 )
 POINTERS: Final = "state.pointer_from_bytes=0"  # however small the state is
 RANDOM: Final = "random"
@@ -62,6 +63,7 @@ _EXIT_NO_ROOM: Final = 4  # as docs/reference/cli.md has it
 # How often a run of a few epochs passes each point; a kill falls at a random one of the passings.
 _PASSINGS: Final = {
     "snapshot.account": 60,
+    "snapshot.instruments": 12,
     "between": 30,
     "ledger.mid_apply": 2,
     "state.written": 60,

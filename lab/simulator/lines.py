@@ -20,6 +20,8 @@ from schemas.columns import (
     TIME_IN_FORCE_CODES,
 )
 
+STRANGER_EVERY: Final = 16  # ordinary fills, of which one names its counterparty
+STRANGER_STEP: Final = 12  # from an account to that one: never of its owner or group
 FEE_DIVISOR: Final = 4_000  # 0.025 % of the notional, 0.01 at least
 REJECT_REASONS: Final = (
     "price outside limits", "insufficient funds", "market phase does not allow it", "lot size",
@@ -46,7 +48,9 @@ _PAPER: Final = ("", ',"is_simulated":true')
 _HEAD: Final = (
     '{"kind":"KIND",%t,"event_id":"%x","event_time_ns":%d,"account_id":"%t","order_id":"%x"'
 )
-_FILL: Final = ',"fill_id":"%x",%t,"side":"%t","price":%c,"quantity":%d,"fee":%c,"liquidity":"%t"%t'
+_FILL: Final = (
+    ',"fill_id":"%x",%t,"side":"%t","price":%c,"quantity":%d,"fee":%c,"liquidity":"%t"%t%t'
+)
 
 
 def _line(kind: str, rest: str) -> str:
@@ -124,6 +128,7 @@ class Lines:
         self._side, self._liquidity = add(SIDE_CODES), add(LIQUIDITY_CODES)
         self._reason, self._reject = add(CANCEL_REASON_CODES), add(REJECT_REASONS)
         self._app = add(APP_TEXTS)
+        self._counter = add([f',"counter_account_id":"{one}"' for one in population.ids])
 
     def write(self, first: int, last: int) -> bytes:
         """Return rows ``first`` to ``last`` (exclusive) as NDJSON."""
@@ -195,7 +200,7 @@ class Lines:
         notional = events["quantity"] * multiplier * events["price"]
         columns = [
             *head,
-            self._fill_id(rows),
+            self._fill_id(np.where(events["partner"], self._trade_number(events), rows)),
             self._place + orders["instrument"].astype(np.int64),
             self._side + orders["side"].astype(np.int64),
             events["price"],
@@ -203,9 +208,29 @@ class Lines:
             np.maximum(notional // FEE_DIVISOR, 1),
             self._liquidity + events["code"].astype(np.int64),
             self._paper + self._simulated[orders["account"]],
+            self._counterparty(rows, events, orders),
             self._gain_cents[rows] * multiplier,
         ]
         return np.where(self._closes[rows], _FILL_CLOSING, tape.FILL), columns
+
+    def _trade_number(self, events: Table) -> Ints:
+        """Return a number that both sides of a trade share, and that is no row's."""
+        later = np.maximum(events["subject"], events["partner"] - 1)
+        number: Ints = later.astype(np.int64) + len(self._events)
+        return number
+
+    def _counterparty(self, rows: Indexes, events: Table, orders: Table) -> Ints:
+        """Return the text that names the other side; sides that share a trade name it by turns."""
+        account = orders["account"].astype(np.int64)
+        partner = self._orders["account"][np.maximum(events["partner"] - 1, 0)]
+        is_named = (self._trade_number(events) % 2 == 0) & (events["partner"] > 0)
+        count = len(self._simulated)
+        stranger = (account + STRANGER_STEP) % count
+        is_told = (
+            (events["partner"] == 0) & (rows % STRANGER_EVERY == 0) & (count > 4 * STRANGER_STEP)
+        )
+        text = np.where(is_told, self._counter + stranger, 0)
+        return np.where(is_named, self._counter + partner, text)
 
     def _apps(self, rows: Indexes) -> tuple[int, Columns]:
         events = self._events[rows]

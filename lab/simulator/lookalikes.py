@@ -48,6 +48,7 @@ class LookAlike:
     rules: tuple[str, ...] = ()
     registration: str = ""
     simulated: bool = False
+    linked: str = ""  # a second account, of the same owner, group, or a stranger
     variants: tuple[str, ...] = ("",)
 
 
@@ -130,6 +131,18 @@ def _many_fills(script: Script) -> None:
             script.fill(closing, at + SECOND_NS + (part + 1) * 50_000_000, higher, lot)
 
 
+def _usual_counterparties(script: Script) -> None:
+    """Two strangers quote the same contract and meet again and again."""
+    plants.crossing_trades(script, 12)
+    script.cover(4)
+
+
+def _crossing_maker(script: Script) -> None:
+    """Two desks of one maker, quoting apart, hit each other's quotes."""
+    plants.crossing_trades(script, 8)
+    script.cover(4)
+
+
 LOOK_ALIKES: Final = (
     LookAlike(
         "equity_maker", _SHANGHAI, _equity_maker, 1.13,
@@ -147,6 +160,11 @@ LOOK_ALIKES: Final = (
         "liquidity_provider", _PARIS, _liquidity_provider, 1.2,
         (plants.OTR_NUMBER,), "market_maker", variants=tuple(VARIANTS),
     ),
+    LookAlike(
+        "crossing_maker", _COMMODITY, _crossing_maker, 1.6,
+        (plants.SELF_TRADING,), "market_maker", linked="owner", variants=_BOTH_KINDS_EXEMPT,
+    ),
+    LookAlike("usual_counterparties", _INDEX, _usual_counterparties, 0.0, linked="strangers"),
     LookAlike("immediate_orders", _SHANGHAI, _immediate_stocks, 0.0),
     LookAlike("immediate_orders_futures", _COMMODITY, _immediate_futures, 0.0),
     LookAlike("lucky_winner", _SHANGHAI, _lucky_winner, 0.9, simulated=True),

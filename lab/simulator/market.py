@@ -115,7 +115,7 @@ class _Day:
         rng = self._rng(_ARRIVALS)
         self._arrivals = tuple(Arrivals(session, rng) for session in self.sessions)
         planted = self._plant()
-        self.truth = [one.truth for one in planted]
+        self.truth = [truth for one in planted for truth in one.truth]
         orders, events, records = self._happen(planted)
         events = events[np.argsort(events["time_ns"], kind="stable")]
         gains = self._settle_profits(orders, events, planted)
@@ -128,7 +128,7 @@ class _Day:
     def _plant(self) -> list[Planted]:
         population = self._population
         order = self._rng(_ORDER).permutation(population.count).tolist()
-        ids = (population.ids, order)
+        ids = (population.ids, population.tokens, order)
         plan = Plan(self._config, self.sessions, self.instruments, self._prices, ids)
         planted = plan.make()
         for one in planted:
@@ -136,13 +136,14 @@ class _Day:
         return planted
 
     def _take_from_population(self, planted: Planted) -> None:
-        """Keep a planted account's ordinary trading where it does not move the figures."""
-        member = self._population.member[planted.account]
-        member[list(planted.groups_closed)] = False
-        if not planted.simulated and not member.any():
-            free = [group for group in range(len(member)) if group not in planted.groups_closed]
-            member[free[planted.account % len(free)]] = True
-        self._population.simulated[planted.account] = planted.simulated
+        """Keep planted accounts' ordinary trading where it does not move the figures."""
+        for account in planted.accounts:
+            member = self._population.member[account]
+            member[list(planted.groups_closed)] = False
+            if not planted.simulated and not member.any():
+                free = [group for group in range(len(member)) if group not in planted.groups_closed]
+                member[free[account % len(free)]] = True
+            self._population.simulated[account] = planted.simulated
 
     def _happen(self, planted: list[Planted]) -> tuple[Table, Table, list[tuple[str, str]]]:
         """Put plants, files, background and app events together: exactly as many as asked for."""
@@ -172,7 +173,7 @@ class _Day:
 
     def _records(self, planted: list[Planted]) -> tuple[Table, list[tuple[str, str]]]:
         rng = self._rng(_FILES)
-        on_file = {one.account: one.registrations for one in planted if one.registrations}
+        on_file = {who: said for one in planted for who, said in one.on_file.items()}
         grants = int(self._config.events * reference.GRANT_SHARE)
         times = reference.wall_times(self.sessions, self._arrivals, grants, rng)
         records = reference.instrument_records(self.instruments, self.sessions, rng)
@@ -201,7 +202,8 @@ class _Day:
             fills["price"].astype(np.int64),
         )
         lucky = np.setdiff1d(
-            profit.too_lucky(account, trip), [one.account for one in planted if one.simulated]
+            profit.too_lucky(account, trip),
+            [who for one in planted if one.simulated for who in one.accounts],
         )
         self._population.simulated[lucky] = False
         all_gains, all_closes = np.zeros(len(events), np.int64), np.zeros(len(events), np.bool_)

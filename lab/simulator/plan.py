@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Final
 
 import numpy as np
@@ -42,16 +43,20 @@ class Planted:
 
     Attributes
     ----------
+    accounts
+        One, or two that trade with each other; ``truth`` has an entry for each.
     groups_closed
-        Venue groups in which the account does nothing else, lest the figures move.
+        Venue groups in which they do nothing else, lest the figures move.
+    on_file
+        By account, what its ``ref.account`` must say; accounts without need none.
     """
 
-    account: int
+    accounts: tuple[int, ...]
     simulated: bool
     groups_closed: tuple[int, ...]
     tables: tuple[Table, Table]
-    truth: Truth
-    registrations: list[dict[str, Any]] = field(default_factory=list)
+    truth: tuple[Truth, ...]
+    on_file: dict[int, dict[str, Any]] = field(default_factory=dict)
 
 
 def plant_names() -> tuple[str, ...]:
@@ -71,11 +76,11 @@ class Plan:
         sessions: Sequence[Session],
         instruments: tuple[Instrument, ...],
         prices: Prices,
-        ids: tuple[Sequence[str], Sequence[int]],
+        ids: tuple[Sequence[str], Sequence[str], Sequence[int]],
     ) -> None:
         self._config, self._sessions = config, sessions
         self._instruments, self._prices = instruments, prices
-        self._ids, self._order = ids
+        self._ids, self._tokens, self._order = ids
 
     def make(self) -> list[Planted]:
         """Return the plants.
@@ -89,10 +94,11 @@ class Plan:
         if self._config.plants is None:
             return self._make_what_fits(accounts)
         tasks = self._thin(named_tasks(self._config.plants, self._config.strengths))
-        made = [self._make(task, account) for task, account in zip(tasks, accounts, strict=False)]
+        made = self._make_all(tasks, accounts)
         if len(made) < len(tasks):
+            needed = sum(_account_count(task) for task in tasks)
             raise ValueError(
-                f"{len(tasks)} plants need as many accounts, and there are {len(made)}; "
+                f"{len(tasks)} plants need {needed} accounts, and there are {len(self._order)}; "
                 "ask for more accounts or fewer plants"
             )
         return made
@@ -106,16 +112,25 @@ class Plan:
         tasks = self._thin(named_tasks(names, self._config.strengths))
         for name in names:
             of_name = [task for task in tasks if task.name == name]
-            groups.append(
-                [self._make(task, who) for task, who in zip(of_name, accounts, strict=False)]
-            )
+            groups.append(self._make_all(of_name, accounts))
         made: list[Planted] = []
         events = 0
         for group in sorted(groups, key=_event_count):
             events += _event_count(group)
-            if 2 * events > self._config.events or 2 * len(made) > self._config.accounts:
+            used = sum(len(planted.accounts) for planted in made)
+            if 2 * events > self._config.events or 2 * used > self._config.accounts:
                 break
             made.extend(group)
+        return made
+
+    def _make_all(self, tasks: Sequence[Task], accounts: Iterator[int]) -> list[Planted]:
+        """Make plants one after the other, as far as there are accounts."""
+        made = []
+        for task in tasks:
+            own = tuple(islice(accounts, _account_count(task)))
+            if len(own) < _account_count(task):
+                break
+            made.append(self._make(task, own))
         return made
 
     def _thin(self, tasks: list[Task]) -> list[Task]:
@@ -129,36 +144,54 @@ class Plan:
         repeated = [shuffled[i % len(shuffled)] for i in range(wanted)]
         return repeated + [task for task in tasks if isinstance(task.what, LookAlike)]
 
-    def _make(self, task: Task, account: int) -> Planted:
+    def _make(self, task: Task, accounts: tuple[int, ...]) -> Planted:
         what = task.what
         floor = (self._sessions[what.venue], self._instruments, self._prices)
-        rng = np.random.default_rng([self._config.seed, 32, account])
-        script = Script(account, floor, what.venue, rng)
+        rng = np.random.default_rng([self._config.seed, 32, accounts[0]])
+        script = Script(accounts, floor, what.venue, rng)
         if isinstance(what, LookAlike) and task.variant in _CLAIMING:
             script.claim = _CLAIMS[what.registration]
         rules, reached = _build(task, script)
         tables = script.finish()
-        start_ns, end_ns = script.span or (0, 0)
-        truth = Truth(
-            account_id=self._ids[account],
-            behaviour=task.name,
-            strength=task.strength,
-            innocent=isinstance(what, LookAlike),
-            registered=VARIANTS.get(task.variant, False),
-            start_ns=start_ns,
-            end_ns=end_ns,
-            expected_rules=rules,
-            reached=reached,
-            variant=task.variant,
+        truth = tuple(
+            Truth(
+                account_id=self._ids[account],
+                behaviour=task.name,
+                strength=task.strength,
+                innocent=isinstance(what, LookAlike),
+                registered=VARIANTS.get(task.variant, False),
+                start_ns=start_ns,
+                end_ns=end_ns,
+                expected_rules=rules,
+                reached=reached,
+                variant=task.variant,
+            )
+            for account, (start_ns, end_ns) in zip(accounts, script.spans, strict=True)
         )
         return Planted(
-            account=account,
+            accounts=accounts,
             simulated=what.simulated,
             groups_closed=tuple(range(GROUPS)) if what.simulated else (VENUES[what.venue].group,),
             tables=tables,
             truth=truth,
-            registrations=_registrations(task, script),
+            on_file=self._on_file(task, script),
         )
+
+    def _on_file(self, task: Task, script: Script) -> dict[int, dict[str, Any]]:
+        """Return what is on file about whom, beside what is about everybody."""
+        first, *others = script.accounts
+        registrations = _registrations(task, script)
+        on_file: dict[int, dict[str, Any]] = {}
+        if registrations or others:
+            on_file[first] = {"registrations": registrations}
+        for account in others:
+            on_file[account] = {}
+            if task.what.linked == "owner":
+                on_file[account] = {"beneficial_owner": f"owner-{self._tokens[first]}"}
+        if task.what.linked == "group":
+            for account in script.accounts:
+                on_file[account] |= {"control_group": f"group-{self._tokens[first]}"}
+        return on_file
 
 
 def _build(task: Task, script: Script) -> tuple[tuple[str, ...], float]:
@@ -204,6 +237,10 @@ def _strength(text: str, strength: str) -> float:
     if value <= 0:
         raise ValueError(f"{text!r} has no strength above 0 after the @; write 1.2, for example")
     return value
+
+
+def _account_count(task: Task) -> int:
+    return 2 if task.what.linked else 1
 
 
 def _is_heavy(what: Family | LookAlike) -> bool:

@@ -23,6 +23,7 @@ FUTURES_LARGE: Final = "cn.futures.large_cancels"
 OTR_NUMBER: Final = "eu.otr.number"
 OTR_VOLUME: Final = "eu.otr.volume"
 WIN_RATE: Final = "source.win_rate"
+SELF_TRADING: Final = "cn.futures.self_trading"
 
 RATIO_ORDERS: Final = 250  # 0.80 of them is 200, and 0.792 is 198
 RATE_TRIPS: Final = 200  # 0.90 of them is 180
@@ -57,6 +58,7 @@ class Family:
     most: int = 0
     simulated: bool = False
     heavy: bool = False
+    linked: str = ""  # by what a second account belongs to the first: owner, group
 
     def value(self, strength: float) -> int:
         """Return the whole value nearest ``strength`` x figure, below the figure if it is < 1."""
@@ -246,6 +248,23 @@ def _win_rate_units(script: Script, trips: int) -> None:
     winning_trips(script, trips, trips)
 
 
+def crossing_trades(script: Script, count: int) -> None:
+    """Let the two accounts trade with each other, each selling as often as buying."""
+    for i, at in enumerate(script.moments(count)):
+        price, quantity = script.mid(script.main, at), script.lots(script.main)
+        first, second = (tape.BUY, tape.SELL) if i % 4 < 2 else (tape.SELL, tape.BUY)  # noqa: PLR2004 - by twos
+        resting = script.enter(at, script.main, first, quantity, price=price, who=i % 2)
+        taking = script.enter(
+            at + 20_000_000, script.main, second, quantity, price=price, who=1 - i % 2
+        )
+        script.match((resting, taking), at + 25_000_000, price, quantity)
+
+
+def _self_trading(script: Script, count: int) -> None:
+    crossing_trades(script, count)
+    script.cover(4)
+
+
 FAMILIES: Final = (
     Family("order_rate.second", RATE_SECOND, _SHANGHAI, 300, _order_rate_second),
     Family("order_rate.day", RATE_DAY, _SHANGHAI, 20_000, _order_rate_day, heavy=True),
@@ -265,4 +284,6 @@ FAMILIES: Final = (
         strict=True, most=RATE_TRIPS, simulated=True,
     ),
     Family("win_rate.units", WIN_RATE, _SHANGHAI, 10, _win_rate_units, simulated=True),
+    Family("self_trading.owner", SELF_TRADING, _COMMODITY, 5, _self_trading, linked="owner"),
+    Family("self_trading.group", SELF_TRADING, _INDEX, 5, _self_trading, linked="group"),
 )  # fmt: skip

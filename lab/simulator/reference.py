@@ -22,6 +22,7 @@ GRANT_SHARE: Final = 0.0005  # of the events
 DAYS_30_NS: Final = 30 * 1440 * MINUTE_NS
 PERMISSIONS: Final = ("algorithmic_trading", "level_2", "margin", "options", "advisory")
 SEGMENTS: Final[tuple[list[str], ...]] = (["retail"], ["retail", "active"], ["professional"], [])
+GROUP_EVERY, GROUP_SIZE = 8, 2  # of ordinary accounts; they never trade with each other
 APP_GAP_MEAN_S: Final = 15.0
 _APP_SESSION_MEAN: Final = 4
 _OPEN_CODE, _LOGIN_CODE, _FEATURES_FROM = 0, 1, 2
@@ -54,7 +55,7 @@ def instrument_records(
 
 def account_records(
     population: Population,
-    registrations: Mapping[int, list[dict[str, Any]]],
+    on_file: Mapping[int, dict[str, Any]],
     instruments: Sequence[Instrument],
     sessions: Sequence[Session],
     rng: np.random.Generator,
@@ -62,19 +63,22 @@ def account_records(
 ) -> Records:
     """Return (time, texts) of ``ref.account`` of those concerned and of many ordinary ones."""
     most = min(ON_FILE_SHARE * population.count, RECORD_EVENTS_SHARE * events)
-    chosen = set(rng.permutation(population.count)[: int(most)].tolist()) | set(registrations)
+    chosen = set(rng.permutation(population.count)[: int(most)].tolist()) | set(on_file)
     day = sessions[0].day_start_ns
     records: Records = []
     for account in sorted(chosen):
-        entries = registrations.get(account)
-        if entries is None:
-            entries = _ordinary_registrations(instruments, day, rng)
-        body = {
+        said = on_file.get(account)
+        if said is None:
+            said = {"registrations": _ordinary_registrations(instruments, day, rng)}
+            if account % GROUP_EVERY < GROUP_SIZE:
+                first = account - account % GROUP_EVERY
+                said["control_group"] = f"group-{population.tokens[first]}"
+        body: dict[str, Any] = {
             "beneficial_owner": f"owner-{population.tokens[account]}",
             "segments": SEGMENTS[int(rng.integers(len(SEGMENTS)))],
             "tier": f"T{int(rng.integers(1, 5))}",
             "risk_grade": f"C{int(rng.integers(1, 6))}",
-            "registrations": entries,
+            **said,
         }
         at = day + int(rng.uniform(*FILE_MINUTES) * MINUTE_NS)
         account_id = {"account_id": population.ids[account]}

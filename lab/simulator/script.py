@@ -12,35 +12,36 @@ from lab.simulator.tape import Table
 from lab.simulator.venues import Instrument, Session
 from schemas.events import SECOND_NS
 
-_ORDER_COLUMNS: Final = ("instrument", "side", "order_type", "time_in_force", "claim")
-_EVENT_COLUMNS: Final = ("kind", "subject", "time_ns", "price", "quantity", "code")
+_ORDER_COLUMNS: Final = ("instrument", "side", "order_type", "time_in_force", "claim", "account")
+_EVENT_COLUMNS: Final = ("kind", "subject", "time_ns", "price", "quantity", "code", "partner")
 _GUARD_NS: Final = 10 * SECOND_NS
 _TAIL_SHARE: Final = 0.04  # of the session, left free behind every window
 
 
 class Script:
-    """One account's orders on one venue, in session time; prices in cents.
+    """One account's orders on one venue, or those of two that trade with each other.
 
-    The caller keeps the life cycles right; a test checks every line that is written.
+    Times are session time, prices cents. The caller keeps the life cycles
+    right; a test checks every line that is written.
     """
 
     def __init__(
         self,
-        account: int,
+        accounts: tuple[int, ...],
         floor: tuple[Session, tuple[Instrument, ...], Prices],
         venue: int,
         rng: np.random.Generator,
     ) -> None:
-        self.account = account
+        self.accounts = accounts
         self.session, self.instruments, self._prices = floor
         self.rng = rng
         # Single numbers: many times faster than numpy's. S311: nothing here is secret.
         self._dice = random.Random(int(rng.integers(2**62)))  # noqa: S311 - no secret
         self.claim = tape.CLAIM_NONE
-        self.span: tuple[int, int] | None = None
+        self.spans: list[tuple[int, int]] = []  # of each account; set when the behaviour ends
         listed = [i for i, one in enumerate(self.instruments) if one.venue == venue]
         self.listed: list[int] = rng.permutation(listed).tolist()
-        self._orders: list[tuple[int, int, int, int, int]] = []
+        self._orders: list[tuple[int, ...]] = []
         self._events: list[tuple[int, ...]] = []
         self._left: list[int] = []
         self._price: list[int] = []
@@ -110,13 +111,18 @@ class Script:
         *,
         price: int = 0,
         force: int = tape.DAY,
+        who: int = 0,
     ) -> int:
-        """Enter an order, passively 2 ticks from the mid unless priced; return its number."""
+        """Enter an order, passively 2 ticks from the mid unless priced; return its number.
+
+        ``who`` says whose it is, as an index of ``accounts``.
+        """
         if price == 0:
             away = 2 * self.tick(instrument)
             price = self.mid(instrument, at) + (away if side == tape.SELL else -away)
         order = len(self._orders)
-        self._orders.append((instrument, side, tape.LIMIT, force, self.claim))
+        account = self.accounts[who]
+        self._orders.append((instrument, side, tape.LIMIT, force, self.claim, account))
         self._left.append(quantity)
         self._price.append(price)
         self._note(tape.NEW, order, at, price, quantity, 0)
@@ -143,6 +149,13 @@ class Script:
         """Trade all that is left of an order, at its price."""
         self.fill(order, at, self._price[order], self._left[order])
 
+    def match(self, orders: tuple[int, int], at: int, price: int, quantity: int) -> None:
+        """Let two open orders trade with each other; both sides report it."""
+        for order, partner in (orders, orders[::-1]):
+            self._left[order] -= quantity
+            liquidity = tape.MAKER if order == min(orders) else tape.TAKER
+            self._note(tape.FILL, order, at, price, quantity, liquidity, partner + 1)
+
     def trip(
         self, at: int, instrument: int, quantity: int, ticks: int, *, hold_ns: int = 400_000_000
     ) -> None:
@@ -159,7 +172,8 @@ class Script:
 
         ``apart`` keeps them clear of the moments of the behaviour, which ends here.
         """
-        begin, end = self.span = self.reach()
+        self.spans = self._spans()
+        begin, end = self.reach()
         for i, at in enumerate(self.moments(count, share=0.9, longest_s=24 * 3600)):
             if apart and begin - _GUARD_NS <= at <= end + _GUARD_NS:
                 at = end + (1 + i) * _GUARD_NS  # noqa: PLW2901 - moved, not mistaken
@@ -173,14 +187,13 @@ class Script:
         return min(times), max(times)
 
     def finish(self) -> tuple[Table, Table]:
-        """Return the script as columns, in wall-clock time; ``span`` is set and wall-clock too."""
-        begin, end = self.span or self.reach()
-        self.span = tuple(self.session.to_wall(np.array([begin, end])).tolist())
+        """Return the script as columns, in wall-clock time, as ``spans`` are from then on."""
+        spans = np.array(self.spans or self._spans())
+        self.spans = [tuple(span) for span in self.session.to_wall(spans).tolist()]
         orders = np.array(self._orders, np.int64).reshape(-1, len(_ORDER_COLUMNS))
         events = np.array(self._events, np.int64).reshape(-1, len(_EVENT_COLUMNS))
         order_table = tape.order_table(
             len(orders),
-            account=self.account,
             extra=self.rng.choice(len(EXTRA_SHARES), len(orders), p=EXTRA_SHARES),
             **dict(zip(_ORDER_COLUMNS, orders.T, strict=True)),
         )
@@ -192,5 +205,21 @@ class Script:
         assert len(settled) == len(table), "a plant must fit into its session"
         return order_table, settled
 
-    def _note(self, kind: int, order: int, at: int, price: int, quantity: int, code: int) -> None:
-        self._events.append((kind, order, at, price, quantity, code))
+    def _spans(self) -> list[tuple[int, int]]:
+        """Return each account's first and last moment written so far, in session time."""
+        whose = [self._orders[event[1]][-1] for event in self._events]
+        times = {who: [e[2] for e, w in zip(self._events, whose, strict=True) if w == who]
+                 for who in self.accounts}  # fmt: skip
+        return [(min(times[who]), max(times[who])) for who in self.accounts]
+
+    def _note(
+        self,
+        kind: int,
+        order: int,
+        at: int,
+        price: int,
+        quantity: int,
+        code: int,
+        partner: int = 0,
+    ) -> None:
+        self._events.append((kind, order, at, price, quantity, code, partner))

@@ -55,6 +55,7 @@ EVENT: Final = np.dtype(
         ("price", "<i4"),  # cents
         ("quantity", "<i4"),
         ("unit", "<i4"),  # background is cut to size by whole units
+        ("partner", "<i4"),  # FILL: the order on the other side plus one; 0 where none is known
         ("kind", "u1"),
         ("code", "u1"),  # NEW: phase; FILL: liquidity; CANCEL: reason; REJECT, EXPIRE, APP: text
     ]
@@ -100,6 +101,7 @@ def join(parts: list[tuple[Table, Table]]) -> tuple[Table, Table]:
     base = 0
     for orders, events in parts:
         events["subject"] += base
+        events["partner"][events["partner"] > 0] += base
         base += len(orders)
     return (
         np.concatenate([np.zeros(0, ORDER), *(orders for orders, _ in parts)]),

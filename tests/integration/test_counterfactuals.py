@@ -141,8 +141,8 @@ def test_what_would_have_prevented_an_alert_prevents_it(seed: int) -> None:
     checked: Counter[str] = Counter()
     for events in day(seed).values():
         for finding in raised(events):
-            if finding.detector == "order_to_trade":
-                continue  # a message weighs more than one, see below
+            if finding.detector in {"order_to_trade", "self_trading"}:
+                continue  # a message weighs more than one, a trade is two accounts': see below
             so_far = until(events, finding)
             k = changes_claimed(finding)
             assert k >= 1, finding.counterfactual
@@ -182,3 +182,40 @@ def test_an_order_to_trade_alert_ends_at_the_orders_it_names(seed: int) -> None:
             assert not fires(kept, finding)
             checked += 1
     assert checked >= 10
+
+
+def test_a_self_trading_alert_ends_with_the_trades_it_names() -> None:
+    """Trades are taken out from the end, both their sides."""
+    config = SimulatorConfig(
+        events=8_000,
+        accounts=400,
+        seed=5,
+        plants=("self_trading.owner", "self_trading.group"),
+        strengths=(1.0, 1.2, 3.0),
+    )
+    events = [orjson.loads(line) for line in b"".join(Market(config).blocks()).splitlines()]
+    findings = raised(events)
+    assert {f.evidence["party"]["counted_by"] for f in findings} == {
+        "beneficial_owner", "control_group",
+    }  # fmt: skip
+    assert len(findings) == 6
+    for finding in findings:
+        party = {one["account_id"] for one in finding.evidence["accounts"]}
+        own = [e for e in events if e.get("account_id") in party]
+        so_far = [e for e in own if e["event_time_ns"] <= finding.event_time_ns]  # both sides
+        sides = Counter(e["fill_id"] for e in events if e["kind"] == "fill")
+        trades = list(
+            dict.fromkeys(
+                e["fill_id"]
+                for e in so_far
+                if e["kind"] == "fill"
+                and e["instrument"] == finding.instrument
+                and sides[e["fill_id"]] > 1
+            )
+        )
+        k = changes_claimed(finding)
+        assert k >= 1
+        for gone, expected in ((k, False), (k - 1, True)):
+            out = set(trades[len(trades) - gone :])
+            kept = [e for e in so_far if e.get("fill_id") not in out]
+            assert fires(kept, finding) == expected

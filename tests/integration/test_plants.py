@@ -13,7 +13,14 @@ from flows.datafolder import Paths
 from flows.loop import run_loop
 from flows.plan import InputSpec, Plan
 from flows.store.reader import StoreReader
-from lab.plants_table import PlantsTable, findings_of, plants_table, tabulate, text_of
+from lab.plants_table import (
+    PlantsTable,
+    accounts_of,
+    findings_of,
+    plants_table,
+    tabulate,
+    text_of,
+)
 from lab.simulator import Market, SimulatorConfig, plant_names
 from schemas.alerts import Finding
 
@@ -36,7 +43,7 @@ def raised(findings: tuple[Finding, ...]) -> dict[str, set[str]]:
     rules: dict[str, set[str]] = defaultdict(set)
     for finding in findings:
         if finding.phase in {"opening", "provisional"}:
-            rules[finding.rule.id].add(finding.account_id)
+            rules[finding.rule.id] |= accounts_of(finding.account_id, finding.evidence)
     return rules
 
 
@@ -108,7 +115,7 @@ def test_the_whole_loop_raises_the_same_alerts(tmp_path: Path) -> None:
     reader = StoreReader(Paths(tmp_path / "data").store)
     got: dict[str, set[str]] = defaultdict(set)
     for row in reader.every_alert():
-        got[row.rule_id].add(row.account_id)
+        got[row.rule_id] |= accounts_of(row.account_id, row.evidence)
     reader.close()
     assert got == raised(found_in(DAY))
 

@@ -18,6 +18,7 @@ from flows.replay import RunOptions, run
 from lab.bench import inputs
 from lab.bench.content import Content, compare, read_content
 from lab.bench.crash import SETTINGS
+from schemas.hashing import murmur2_bytes
 
 EVENTS, SEED, ACCOUNTS = 16_000, 3, 600
 RULES = (
@@ -86,13 +87,33 @@ def test_the_day_has_enough_in_it_to_compare(expected: Content) -> None:
     summary = expected.parts["summary"]
     assert not expected.faults
     assert len(expected.parts["alerts"]) > 100
-    assert len({alert["detector"] for alert in expected.parts["alerts"].values()}) == 6
+    assert len({alert["detector"] for alert in expected.parts["alerts"].values()}) == 7
     assert len(expected.parts["alert_updates"]) > 30
     assert len(expected.parts["notices"]) > 5
     assert summary["late"] > 5
     assert summary["duplicates"] > 2
     assert len(expected.parts["dead_letters"]) > 20
     assert len(expected.parts["peers"]) > 5
+
+
+def test_parties_stand_in_several_shards(expected: Content) -> None:
+    alerts = [a for a in expected.parts["alerts"].values() if a["detector"] == "self_trading"]
+    pairs = [
+        {
+            murmur2_bytes(one["account_id"].encode()) % 16
+            for one in json.loads(a["evidence"])["accounts"]
+        }
+        for a in alerts
+    ]
+    assert len(alerts) > 5
+    assert sum(len(shards) > 1 for shards in pairs) > 3
+    assert sum(a["detector"] == "self_trading" for a in parents_of_updates(expected)) > 0
+
+
+def parents_of_updates(content: Content) -> list[dict[str, Any]]:
+    return [
+        content.parts["alerts"][row["alert_id"]] for row in content.parts["alert_updates"].values()
+    ]
 
 
 @pytest.mark.parametrize("rows", [1, 7, 8_000, 64_000])

@@ -64,7 +64,7 @@ class Bookkeeper:
         self.orders: dict[str, Order] = {}
         self.positions: dict[tuple[str, str], Position] = {}
         self.seen: set[tuple[str, str]] = set()
-        self.fill_ids: set[str] = set()
+        self.fills: dict[str, list[dict[str, Any]]] = {}
         self.time_ns = 0
 
     def take(self, line: bytes) -> None:
@@ -128,8 +128,7 @@ class Bookkeeper:
             order.ended_by = kind
 
     def fill(self, event: dict[str, Any], order: Order, on_file: dict[str, Any]) -> None:
-        assert event["fill_id"] not in self.fill_ids
-        self.fill_ids.add(event["fill_id"])
+        self.check_sides(event)
         for name in ("instrument", "venue", "side"):
             assert event[name] == order.new[name]
         assert event.get("is_simulated") == order.new.get("is_simulated")
@@ -168,6 +167,20 @@ class Bookkeeper:
         position.held += signed
         position.cost += abs(signed) * event["price"]
         return earned
+
+    def check_sides(self, event: dict[str, Any]) -> None:
+        """Check that a trade is one fill, or the two fills of both its sides."""
+        told = self.fills.setdefault(event["fill_id"], [])
+        told.append(event)
+        assert event.get("counter_account_id") != event["account_id"]
+        if len(told) == 1:
+            return
+        first, second = told
+        for name in ("event_time_ns", "instrument", "venue", "price", "quantity"):
+            assert first[name] == second[name]
+        assert {first["side"], second["side"]} == {"buy", "sell"}
+        for one, other in ((first, second), (second, first)):
+            assert one.get("counter_account_id", other["account_id"]) == other["account_id"]
 
     @staticmethod
     def check_price(price: Decimal, on_file: dict[str, Any]) -> None:

@@ -74,7 +74,11 @@ def test_every_family_stands_at_every_strength_and_alerts_by_its_own_rule() -> N
         (one.behaviour, one.strength) for one in truth_of(PLANTED) if not one.innocent
     )
     families = {family.name: family for family in FAMILIES if not family.heavy}
-    assert planted == {(name, strength): 1 for name in families for strength in STRENGTHS}
+    assert planted == {
+        (name, strength): 2 if family.linked else 1
+        for name, family in families.items()
+        for strength in STRENGTHS
+    }
     for one in truth_of(PLANTED):
         if one.innocent:
             continue
@@ -103,7 +107,9 @@ def test_look_alikes_alert_unless_a_registration_applies() -> None:
     for one in truth_of(PLANTED):
         if one.variant:
             variants[one.behaviour][one.variant] = (one.registered, bool(one.expected_rules))
-    assert set(variants) == {"equity_maker", "futures_maker", "hedger", "liquidity_provider"}
+    assert set(variants) == {
+        "crossing_maker", "equity_maker", "futures_maker", "hedger", "liquidity_provider",
+    }  # fmt: skip
     for outcomes in variants.values():
         for variant, outcome in outcomes.items():
             exempt = variant in {"registered", "registered_instrument"}
@@ -113,7 +119,7 @@ def test_look_alikes_alert_unless_a_registration_applies() -> None:
 def test_users_of_immediate_orders_and_the_lucky_never_alert() -> None:
     never = {
         "immediate_orders", "immediate_orders_futures", "lucky_winner", "real_money_winner",
-        "many_fills_winner",
+        "many_fills_winner", "usual_counterparties",
     }  # fmt: skip
     found = [one for one in truth_of(PLANTED) if one.behaviour in never]
     assert {one.behaviour for one in found} == never
