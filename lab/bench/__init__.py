@@ -1,40 +1,32 @@
-"""Benchmarks: each prints machine, commit and seed beside its figures."""
+"""Benchmarks: each prints machine, commit and seed beside its figures.
+
+Each is the module of its name, imported when it is run: parts of them are processes of their own,
+which need not have the others.
+"""
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any, Final
-
-from lab.bench import (
-    crash,
-    latency,
-    memory,
-    peers,
-    restart,
-    scale,
-    snapshot,
-    soak,
-    throughput,
-)
-from lab.bench import kafka as kafka_bench
 
 Say = Callable[[str], None]
 _BENCHES: Final = {
-    "throughput": (throughput.run, "events a second: scanner, account stage, whole flow"),
-    "kafka": (kafka_bench.run, "events a second from a broker, beside a loop that only scans"),
-    "latency": (latency.run, "from an event's due time to its alert in the ledger, at a pace"),
-    "scale": (scale.run, "throughput and memory as accounts become many"),
-    "restart": (restart.run, "how long a run that knows many accounts takes to go on"),
-    "peers": (peers.run, "the same job by the engine as people use it, and by a plain loop"),
-    "soak": (soak.run, "half an hour at a pace: slope of memory, size of the recovery store"),
-    "snapshot": (snapshot.run, "how long snapshots hold a run up: whole, and as pointers to files"),
-    "memory": (memory.run, "bytes an account, by table and as the system sees it"),
-    "crash": (crash.run, "kill runs again and again; nothing may be lost or doubled"),
+    "throughput": "events a second: scanner, account stage, whole flow",
+    "kafka": "events a second from a broker, beside a loop that only scans",
+    "latency": "from an event's due time to its alert in the ledger, at a pace",
+    "scale": "throughput and memory as accounts become many",
+    "restart": "how long a run that knows many accounts takes to go on",
+    "peers": "the same job by the engine as people use it, and by a plain loop",
+    "soak": "half an hour at a pace: slope of memory, size of the recovery store",
+    "snapshot": "how long snapshots hold a run up: whole, and as pointers to files",
+    "memory": "bytes an account, by table and as the system sees it",
+    "crash": "kill runs again and again; nothing may be lost or doubled",
 }
 _ON_KAFKA: Final = frozenset({"crash", "kafka"})
 
 
 def names() -> list[tuple[str, str]]:
     """Return every bench with what it measures."""
-    return [(name, what) for name, (_, what) in _BENCHES.items()]
+    return list(_BENCHES.items())
 
 
 def run(
@@ -74,7 +66,7 @@ def run(
     """
     if name not in _BENCHES:
         raise ValueError(f"There is no bench {name!r}; there is {', '.join(_BENCHES)}.")
-    bench: Any = _BENCHES[name][0]
+    bench: Any = import_module(f"{__name__}.{name}").run
     if kafka and name not in _ON_KAFKA:
         raise ValueError(f"Bench {name} reads no Kafka; leave out --kafka.")
     if not kafka and name == "kafka":
