@@ -130,17 +130,6 @@ def stage_after(events: list[Event], **config: Any) -> AccountStage:
             "ref.account",
             {"registrations": [{"registration": "hedge", "valid_from_ns": START_NS}]},
         ),
-        (
-            "order.new",
-            {
-                "order_id": "o",
-                "side": "buy",
-                "quantity": 1,
-                "price": 1,
-                "claims_market_maker": True,
-                "time_in_force": "ioc",
-            },
-        ),
     ],
 )
 def test_who_holds_something_is_kept(kind: str, fields: dict[str, Any]) -> None:
@@ -153,6 +142,16 @@ def test_who_holds_something_is_kept(kind: str, fields: dict[str, Any]) -> None:
         tape.new(4 * 86_400 + 60.0 * number, f"x{number}", account_id="other")
     stage = stage_after(tape.events, order_age_ns=90 * DAY_NS)
     assert (stage.totals()["accounts"], stage.totals()["accounts_let_go"]) == (2, 0)
+
+
+@pytest.mark.parametrize("claims", [True, False])
+def test_who_claimed_something_once_is_kept(claims: bool) -> None:
+    tape = Tape()
+    tape.new(0, "o", account_id="holder", claims_market_maker=claims)
+    tape.cancel(1, "o", account_id="holder")
+    for number in range(4):
+        tape.new(4 * 86_400 + 60.0 * number, f"x{number}", account_id="other")
+    assert stage_after(tape.events).totals()["accounts_let_go"] == (0 if claims else 1)
 
 
 def test_a_registration_that_ended_is_let_go_with_its_account() -> None:
