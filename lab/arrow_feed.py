@@ -1,4 +1,4 @@
-"""Events as Arrow IPC messages, as a sender would make them: a column a field, null where absent."""
+"""Events as Arrow IPC messages, as senders make them: a column a field, null where absent."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -32,23 +32,20 @@ def field_types() -> dict[str, Any]:
 
 
 def _arrow_type(name: str, field_type: Any) -> Any:
-    inner = wire.plain_type(field_type)
+    inner: Any = wire.plain_type(field_type)
     if wire.is_money(inner):
         return MONEY
     match inner:
-        case inspect.IntType():
-            return pa.int64()
-        case inspect.BoolType():
-            return pa.bool_()
-        case inspect.LiteralType():
-            return pa.dictionary(_INDEX, pa.utf8())
         case inspect.ListType():
             return pa.list_(_arrow_type("", inner.item_type))
         case inspect.DictType():
             return pa.map_(pa.utf8(), _arrow_type("", inner.value_type))
         case inspect.StructType():
             return pa.struct([(f.encode_name, _arrow_type("", f.type)) for f in inner.fields])
-    return pa.dictionary(_INDEX, pa.utf8()) if name in _REPEATED else pa.utf8()
+    is_repeated = name in _REPEATED or isinstance(inner, inspect.LiteralType)
+    text = pa.dictionary(_INDEX, pa.utf8()) if is_repeated else pa.utf8()
+    simple: dict[type, Any] = {inspect.IntType: pa.int64(), inspect.BoolType: pa.bool_()}
+    return simple.get(type(inner), text)
 
 
 def encode(lines: Sequence[bytes], names: Iterable[str] | None = None) -> bytes:
@@ -101,7 +98,7 @@ def _exact(value: Any, arrow_type: Any) -> Any:
 
 
 def messages(lines: Iterable[bytes], rows: int = ROWS) -> Iterator[bytes]:
-    """Yield messages of so many events each, all with the same columns."""
+    """Yield messages of so many events each."""
     left = iter(lines)
     while some := list(islice(left, rows)):
-        yield encode(some, field_types())
+        yield encode(some)

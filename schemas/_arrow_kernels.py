@@ -41,7 +41,7 @@ KEEP_HASH, KEEP_EVENT, KEEP_ACCOUNT, KEEP_SOURCE, KEEP_TENANT = 1, 2, 3, 4, 5
 KIND_KEY = 0
 KIND_SET = np.int64(1)
 # Readers: how a column's values lie in the message.
-TEXTS, NAMES, INTEGERS, BOOLEANS, DECIMALS, LISTS, FOREIGN, ITEMS = 1, 2, 3, 4, 5, 6, 7, 8
+TEXTS, NAMES, INTEGERS, BOOLEANS, FIXED_POINTS, LISTS, OTHERS, ITEMS = 1, 2, 3, 4, 5, 6, 7, 8
 (
     KEY, READER, VALIDITY, OFFSET, VALUES, SIZE, STARTS, WIDTH,
     DETAIL, PREFIX, PREFIX_LENGTH, FIRST_NAME, NAME_COUNT,
@@ -276,7 +276,7 @@ def check_numbers(
         is_taken = False
         if reader == INTEGERS:
             is_taken = spec == 0 or put_integer(batch, column, spec, row, rows, tables)
-        elif reader == DECIMALS:
+        elif reader == FIXED_POINTS:
             is_taken = spec == 0 or put_decimal(batch, column, spec, row, rows, tables)
         elif reader == BOOLEANS:
             is_taken = spec == 0 or put_boolean(batch, column, spec, row, rows, tables)

@@ -25,7 +25,7 @@ from schemas.jit import inlined, kernel
 
 # Plain numbers, not imported ones: numba's cache only watches the file a kernel stands in.
 # ``tests/unit/schemas/test_arrow_tables.py`` holds them equal to those of the other files.
-TEXTS, NAMES, INTEGERS, BOOLEANS, DECIMALS, LISTS = 1, 2, 3, 4, 5, 6
+TEXTS, NAMES, INTEGERS, BOOLEANS, FIXED_POINTS, LISTS = 1, 2, 3, 4, 5, 6
 (
     KEY, READER, VALIDITY, OFFSET, VALUES, SIZE, STARTS, WIDTH,
     DETAIL, PREFIX, PREFIX_LENGTH, FIRST_NAME, NAME_COUNT,
@@ -120,7 +120,7 @@ def _write_decimal(target: Bytes, at: Any, value: Any, scale: Any) -> Any:
 def _write_number(batch: Batch, column: Any, row: int, lines: Bytes, at: Any) -> Any:
     """Write a row's number or truth value; return the place behind it."""
     columns = batch.columns
-    if columns[column, READER] == DECIMALS:
+    if columns[column, READER] == FIXED_POINTS:
         value, _ = load_decimal(batch, column, row)
         return _write_decimal(lines, at, value, columns[column, DETAIL])
     if columns[column, READER] == BOOLEANS:

@@ -77,14 +77,14 @@ class MessageReader:
         block = np.asarray(_Writable(value, whole.address))
         try:
             with ipc.open_stream(whole) as reader:
-                schema, batches = reader.schema, list(reader)
+                plan = self._plan(value[:schema_end], reader.schema)
+                batches = [batch for batch in reader if batch.num_rows]
+            for batch in batches:
+                batch.validate()  # lengths that fit each other; not what offsets point at
+            _check_rows(sum(batch.num_rows for batch in batches))
+            read = [_BatchReader(plan, block, whole, batch).read() for batch in batches]
         except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
             raise broken(str(error).partition("\n")[0]) from None
-        row_count = sum(batch.num_rows for batch in batches)
-        if row_count > ROWS_MAX:
-            raise Fault("batch_too_large", f"at most {ROWS_MAX:,} rows a message", f"{row_count:,}")
-        plan = self._plan(value[:schema_end], schema)
-        read = [_BatchReader(plan, block, whole, one).read() for one in batches if one.num_rows]
         _check_lines_size(sum(one.lines_size for one in read))
         return read
 
@@ -111,6 +111,11 @@ class _Writable:
             "typestr": "|u1",
             "data": (address, False),
         }
+
+
+def _check_rows(count: int) -> None:
+    if count > ROWS_MAX:
+        raise Fault("batch_too_large", f"at most {ROWS_MAX:,} rows a message", f"{count:,}")
 
 
 def _check_lines_size(size: int) -> None:
@@ -163,8 +168,6 @@ class _BatchReader:
     def _read_column(self, index: int, layout: Layout) -> int:
         """Fill in one line of the table; return how many bytes the values have, as text."""
         array, line = self._batch.column(layout.column), self._table[index]
-        if len(array) != self._count:
-            raise broken("a column that is not as long as its batch")
         buffers = self._fill_validity(line, array)
         end = array.offset + self._count
         if layout.reader == tables.TEXTS:
@@ -175,7 +178,7 @@ class _BatchReader:
         if layout.reader == tables.LISTS:
             line[tables.STARTS] = self._start(buffers[1], (end + 1) * int(line[tables.WIDTH]))
             return self._read_items(index, layout, line, array)
-        if layout.reader == tables.FOREIGN:
+        if layout.reader == tables.OTHERS:
             return self._keep(index, layout, line, array)
         bits = 1 if layout.reader == tables.BOOLEANS else 8 * int(line[tables.WIDTH])
         line[tables.VALUES] = self._start(buffers[1], (end * bits + 7) // 8)
@@ -228,14 +231,16 @@ class _BatchReader:
         items = array.values
         line[tables.NAME_COUNT] = len(items)
         line[tables.FIRST_NAME] = -1
-        size = self._keep(index, layout, line, array)
-        if is_text(items.type) and len(items):
+        if not is_text(items.type):
+            return self._keep(index, layout, line, array)
+        size = 0
+        if len(items):
             own = np.zeros(tables.COLUMN_FIELDS, np.int64)
             own[tables.READER] = tables.ITEMS
-            self._fill_texts(own, items, self._fill_validity(own, items))
+            size = self._fill_texts(own, items, self._fill_validity(own, items))
             line[tables.FIRST_NAME] = len(self._table) + len(self._items)
             self._items.append(own)
-        return size
+        return size + len(items) * _FRAME_SIZE
 
     def _widest(self, line: NDArray[np.int64], count: int) -> int:
         """Return the size of a dictionary's longest name; the kernels check where names stand."""
@@ -260,7 +265,7 @@ class _BatchReader:
     def _valid(self, index: int) -> NDArray[np.bool_]:
         """Return which rows have a value in a column that we do not know, whatever its type."""
         array = self._batch.column(index)
-        if pa.types.is_null(array.type) or len(array) != self._count:
+        if pa.types.is_null(array.type):
             return np.zeros(self._count, np.bool_)
         line = np.zeros(tables.COLUMN_FIELDS, np.int64)
         self._fill_validity(line, array)

@@ -12,6 +12,7 @@ from typing import Any, Final
 from pyarrow import types  # type: ignore[import-untyped]
 
 from schemas import _arrow_table as tables
+from schemas._arrow_frame import broken
 from schemas._arrow_message import ReadBatch
 
 _ESCAPED: Final = re.compile(rb'["\\\x00-\x1f]')
@@ -22,6 +23,11 @@ def spell_row(read: ReadBatch, row: int) -> bytes:
     """Write one row as a line, in the order of its columns; what is null is left out.
 
     Every text and index of the row was checked by the kernels before.
+
+    Raises
+    ------
+    Fault
+        If a value is none that its type could have.
     """
     pieces = []
     for column, layout in enumerate(read.plan.layouts):
@@ -36,24 +42,38 @@ def _spell_value(read: ReadBatch, column: int, row: int) -> bytes | None:
     layout, table = read.plan.layouts[column], read.table
     if layout.refusal is not None or not tables.has_value(table, column, row):
         return None
-    if layout.reader in {tables.FOREIGN, tables.LISTS}:
-        return _spell(read.arrays[column][row].as_py(), layout.arrow_type)
-    line = table.columns[column]
-    index = int(line[tables.OFFSET]) + row
+    if column in read.arrays:
+        return _spell(_value_of(read.arrays[column], row, layout.name), layout.arrow_type)
     if layout.reader <= tables.NAMES:
-        return _spell_text(read, column, row, index)
-    if layout.reader == tables.BOOLEANS:
+        return _spell_text(read, column, row)
+    if layout.reader == tables.LISTS:
+        return _spell_items(read, column, row)
+    return _spell_number(read, column, row)
+
+
+def _spell_number(read: ReadBatch, column: int, row: int) -> bytes:
+    """Write a number or a truth value."""
+    table, line = read.table, read.table.columns[column]
+    if line[tables.READER] == tables.BOOLEANS:
         return b"true" if tables.load_boolean(table, column, row) else b"false"
     width = int(line[tables.WIDTH])
-    start = int(line[tables.VALUES]) + index * width
+    start = int(line[tables.VALUES]) + (int(line[tables.OFFSET]) + row) * width
     data = table.data[start : start + width].tobytes()
-    if layout.reader == tables.DECIMALS:
+    if line[tables.READER] == tables.FIXED_POINTS:
         unscaled = int.from_bytes(data, "little", signed=True)
         return format(Decimal(unscaled).scaleb(-int(line[tables.DETAIL]), _EXACT), "f").encode()
     return b"%d" % int.from_bytes(data, "little", signed=bool(line[tables.DETAIL]))
 
 
-def _spell_text(read: ReadBatch, column: int, row: int, index: int) -> bytes | None:
+def _value_of(array: Any, row: int, name: str) -> Any:
+    """Return a value as Python has it; a decimal's bytes may say more than its type allows."""
+    try:
+        return array[row].as_py()
+    except (ArithmeticError, ValueError) as error:
+        raise broken(f"column {name}: {error}") from None
+
+
+def _spell_text(read: ReadBatch, column: int, row: int) -> bytes | None:
     """Write a text or a name."""
     table = read.table
     if read.plan.layouts[column].reader == tables.NAMES:
@@ -62,8 +82,25 @@ def _spell_text(read: ReadBatch, column: int, row: int, index: int) -> bytes | N
             return None
         start, length = int(name[tables.NAME_START]), int(name[tables.NAME_LENGTH])
     else:
-        start, length = map(int, tables.find_text(table, column, index))
+        place = int(table.columns[column, tables.OFFSET]) + row
+        start, length = map(int, tables.find_text(table, column, place))
     return _quote(table.data[start : start + length].tobytes())
+
+
+def _spell_items(read: ReadBatch, column: int, row: int) -> bytes:
+    """Write a list of texts; the kernels have looked at those of short lists only."""
+    table, pieces = read.table, []
+    items = int(table.columns[column, tables.FIRST_NAME])
+    for index in range(*map(int, tables.find_items(table, column, row))):
+        if not tables.has_value(table, items, index):
+            pieces.append(b"null")
+            continue
+        place = int(table.columns[items, tables.OFFSET]) + index
+        start, length = map(int, tables.find_text(table, items, place))
+        if length < 0:
+            raise broken("texts that point outside it")
+        pieces.append(_quote(table.data[start : start + length].tobytes()))
+    return b"[%b]" % b",".join(pieces)
 
 
 def _quote(text: bytes) -> bytes:

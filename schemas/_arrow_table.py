@@ -16,7 +16,7 @@ from schemas.jit import inlined
 # Plain numbers, not imported ones: numba's cache only watches the file a kernel stands in.
 # ``tests/unit/schemas/test_arrow_tables.py`` holds them equal to those of the other files.
 # Readers: how a column's values lie in the message.
-TEXTS, NAMES, INTEGERS, BOOLEANS, DECIMALS, LISTS, FOREIGN, ITEMS = 1, 2, 3, 4, 5, 6, 7, 8
+TEXTS, NAMES, INTEGERS, BOOLEANS, FIXED_POINTS, LISTS, OTHERS, ITEMS = 1, 2, 3, 4, 5, 6, 7, 8
 # Fields of a column's line in the table of columns. What texts are in lists has a line of its own
 # behind the columns, with the reader ITEMS; its place is the list's FIRST_NAME, -1 where the items
 # are no texts, and their number is NAME_COUNT.

@@ -34,7 +34,7 @@ class Layout(NamedTuple):
     column
         Its number in the schema.
     reader
-        One of the kernels' readers; ``FOREIGN`` leaves every value to the referee.
+        One of the kernels' readers; ``OTHERS`` leaves every value to the referee.
     refusal
         What is said if the column has any value at all; None where it may have some.
     """
@@ -106,7 +106,7 @@ def _layout(index: int, name: str, arrow_type: Any) -> Layout:
     """Say how a column is read."""
     refusal = refuse(arrow_type, field_types(name))
     if refusal is not None:
-        return Layout(index, name, arrow_type, tables.FOREIGN, refusal)
+        return Layout(index, name, arrow_type, tables.OTHERS, refusal)
     return Layout(index, name, arrow_type, _reader(arrow_type))
 
 
@@ -118,9 +118,12 @@ def _reader(arrow_type: Any) -> int:
         (types.is_integer(arrow_type), tables.INTEGERS),
         (types.is_boolean(arrow_type), tables.BOOLEANS),
         (is_list(arrow_type), tables.LISTS),
-        (types.is_decimal128(arrow_type) and 0 <= arrow_type.scale <= DECIMALS, tables.DECIMALS),
+        (
+            types.is_decimal128(arrow_type) and 0 <= arrow_type.scale <= DECIMALS,
+            tables.FIXED_POINTS,
+        ),
     )
-    return next((reader for is_it, reader in readers if is_it), tables.FOREIGN)
+    return next((reader for is_it, reader in readers if is_it), tables.OTHERS)
 
 
 def _describe(line: NDArray[np.int64], layout: Layout) -> None:
@@ -138,7 +141,7 @@ def _describe(line: NDArray[np.int64], layout: Layout) -> None:
     elif layout.reader == tables.INTEGERS:
         line[tables.WIDTH] = arrow_type.bit_width // 8
         line[tables.DETAIL] = types.is_signed_integer(arrow_type)
-    elif layout.reader == tables.DECIMALS:
+    elif layout.reader == tables.FIXED_POINTS:
         line[tables.WIDTH] = arrow_type.byte_width
         line[tables.DETAIL] = arrow_type.scale
     elif layout.reader == tables.LISTS:
@@ -197,7 +200,9 @@ def _is_exact(arrow_type: Any) -> bool:
     inner = arrow_type.value_type if types.is_dictionary(arrow_type) else arrow_type
     if is_text(inner):
         return True
-    kinds = (types.is_integer, types.is_boolean, types.is_decimal, types.is_null)
+    if types.is_decimal(arrow_type):
+        return bool(0 <= arrow_type.scale <= arrow_type.precision)
+    kinds = (types.is_integer, types.is_boolean, types.is_null)
     return inner is arrow_type and any(is_kind(arrow_type) for is_kind in kinds)
 
 

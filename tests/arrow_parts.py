@@ -77,27 +77,30 @@ def single(draw: st.DrawFn, event: Mapping[str, Any]) -> bytes:
 
 def types_of(value: Any) -> st.SearchStrategy[Any]:
     """Give Arrow types that hold a value; None lets pyarrow choose."""
-    if value is None:
-        return st.sampled_from([pa.null(), *TEXT_TYPES, pa.int64(), pa.float64()])
-    if isinstance(value, str):
-        return st.sampled_from(TEXT_TYPES)
-    if isinstance(value, bool):
-        return st.just(pa.bool_())
-    if isinstance(value, Decimal):
-        _, digits, exponent = value.as_tuple()
-        assert isinstance(exponent, int)
-        scale = max(0, -exponent)
-        precision = max(len(digits) + max(0, exponent), scale + 1)
-        wide = [scale] if scale > 8 else [scale, 8]
-        if precision + 8 <= 38:
-            return st.sampled_from([pa.decimal128(38, s) for s in wide])
-        return st.just(pa.decimal256(76, scale))
-    if isinstance(value, int):
-        fits = [t for t in (pa.int8(), pa.int16(), pa.uint32()) if _holds(t, value)]
-        return st.sampled_from([pa.int64(), *fits])
-    if isinstance(value, dict) and value and all(type(v) is int for v in value.values()):
-        return st.sampled_from([None, pa.map_(pa.utf8(), pa.int64())])
+    match value:
+        case None:
+            return st.sampled_from([pa.null(), *TEXT_TYPES, pa.int64(), pa.float64()])
+        case str():
+            return st.sampled_from(TEXT_TYPES)
+        case Decimal():
+            return st.sampled_from(_decimals(value))
+        case int() if not isinstance(value, bool):
+            fits = [t for t in (pa.int8(), pa.int16(), pa.uint32()) if _holds(t, value)]
+            return st.sampled_from([pa.int64(), *fits])
+        case dict() if value and all(type(v) is int for v in value.values()):
+            return st.sampled_from([None, pa.map_(pa.utf8(), pa.int64())])
     return st.none()
+
+
+def _decimals(value: Decimal) -> list[Any]:
+    """List decimal types that hold a value exactly, all but the first two read by the referee."""
+    _, digits, exponent = value.as_tuple()
+    assert isinstance(exponent, int)
+    scale = max(0, -exponent)
+    precision = max(len(digits) + max(0, exponent), scale + 1)
+    if precision + 8 > 38:
+        return [pa.decimal256(76, scale)]
+    return [pa.decimal128(38, s) for s in ([scale] if scale > 8 else [scale, 8])]
 
 
 def _holds(integers: Any, value: int) -> bool:
