@@ -71,7 +71,10 @@ def single(draw: st.DrawFn, event: Mapping[str, Any]) -> bytes:
         if value is None and draw(st.booleans()):
             continue
         held = exact(value, is_money=name in MONEY_NAMES)
-        columns[name] = pa.array([held], draw(types_of(held)))
+        if isinstance(held, Decimal):
+            columns[name] = pa.array([held], draw(decimals(held, is_money=name in MONEY_NAMES)))
+        else:
+            columns[name] = pa.array([held], draw(types_of(held)))
     return encode_batches([pa.record_batch(columns)])
 
 
@@ -82,8 +85,6 @@ def types_of(value: Any) -> st.SearchStrategy[Any]:
             return st.sampled_from([pa.null(), *TEXT_TYPES, pa.int64(), pa.float64()])
         case str():
             return st.sampled_from(TEXT_TYPES)
-        case Decimal():
-            return st.sampled_from(_decimals(value))
         case int() if not isinstance(value, bool):
             fits = [t for t in (pa.int8(), pa.int16(), pa.uint32()) if _holds(t, value)]
             return st.sampled_from([pa.int64(), *fits])
@@ -92,15 +93,16 @@ def types_of(value: Any) -> st.SearchStrategy[Any]:
     return st.none()
 
 
-def _decimals(value: Decimal) -> list[Any]:
-    """List decimal types that hold a value exactly, all but the first two read by the referee."""
+def decimals(value: Decimal, *, is_money: bool) -> st.SearchStrategy[Any]:
+    """Give decimal types that hold a value; where no money belongs, 0 and 0.00 are not the same."""
     _, digits, exponent = value.as_tuple()
     assert isinstance(exponent, int)
     scale = max(0, -exponent)
     precision = max(len(digits) + max(0, exponent), scale + 1)
     if precision + 8 > 38:
-        return [pa.decimal256(76, scale)]
-    return [pa.decimal128(38, s) for s in ([scale] if scale > 8 else [scale, 8])]
+        return st.just(pa.decimal256(76, scale))
+    scales = [scale] if scale > 8 or not is_money else [scale, 8]
+    return st.sampled_from([pa.decimal128(38, each) for each in scales])
 
 
 def _holds(integers: Any, value: int) -> bool:

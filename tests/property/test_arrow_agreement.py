@@ -77,7 +77,7 @@ ODD_VALUES = (
 )
 
 
-@settings(max_examples=250)
+@settings(max_examples=150)
 @given(good_events(), st.data())
 def test_damaged_values_give_the_reasons_of_their_lines(
     event: dict[str, Any], data: st.DataObject
