@@ -15,7 +15,7 @@ from pyarrow import ipc
 
 from schemas import _arrow_table as tables
 from schemas._arrow_frame import END_SIZE, broken, check_frame
-from schemas._arrow_types import Layout, Plan, is_text, make_plan, offset_width
+from schemas._arrow_types import Layout, Plan, is_text, make_plan
 from schemas.columns import Bytes
 from schemas.strict_json import Fault
 
@@ -23,6 +23,7 @@ ROWS_MAX: Final = 10_000
 LINES_SIZE_MAX: Final = 64 * 2**20
 _PLANS_MAX: Final = 64
 _FRAME_SIZE: Final = 32  # the most that stands around a value: quotes, sign, point, padding
+_SMALL_SIZE: Final = 2**18  # below this, an estimate will do
 _ESCAPED_SIZE: Final = 6  # a byte may be written as \u001f
 
 
@@ -56,6 +57,12 @@ class ReadBatch(NamedTuple):
         """Where ``kind`` stands in the table; -1 if nowhere."""
         names = [layout.name for layout in self.plan.layouts]
         return names.index("kind") if "kind" in names else -1
+
+    def values(self) -> NDArray[np.bool_]:
+        """Return which rows have a value in which column of the plan, shape (columns, n)."""
+        lines = self.table.columns[: len(self.plan.layouts)]
+        found = [valid_rows(self.table.data, line, self.row_count) for line in lines]
+        return np.array(found, np.bool_).reshape(len(found), self.row_count)
 
 
 class MessageReader:
@@ -174,7 +181,7 @@ class _BatchReader:
             return self._fill_texts(line, array, buffers)
         if layout.reader == tables.NAMES:
             line[tables.STARTS] = self._start(buffers[1], end * int(line[tables.WIDTH]))
-            return self._read_dictionary(index, line, array.dictionary)
+            return self._read_dictionary(index, layout, line, array.dictionary)
         if layout.reader == tables.LISTS:
             line[tables.STARTS] = self._start(buffers[1], (end + 1) * int(line[tables.WIDTH]))
             return self._read_items(index, layout, line, array)
@@ -208,13 +215,14 @@ class _BatchReader:
     def _fill_texts(self, line: NDArray[np.int64], array: Any, buffers: list[Any]) -> int:
         """Fill in where texts stand."""
         count = array.offset + len(array) + 1
-        line[tables.WIDTH] = offset_width(array.type)
         line[tables.STARTS] = self._start(buffers[1], count * int(line[tables.WIDTH]))
         size = 0 if buffers[2] is None else int(buffers[2].size)
         line[tables.VALUES], line[tables.SIZE] = self._start(buffers[2], size), size
         return size * _ESCAPED_SIZE
 
-    def _read_dictionary(self, index: int, line: NDArray[np.int64], names: Any) -> int:
+    def _read_dictionary(
+        self, index: int, layout: Layout, line: NDArray[np.int64], names: Any
+    ) -> int:
         """Note the dictionary of a column, whose names are read before its rows."""
         count = len(names)
         line[tables.FIRST_NAME], line[tables.NAME_COUNT] = self._name_count, count
@@ -222,9 +230,13 @@ class _BatchReader:
         if count == 0:
             return 0
         own = np.zeros(tables.COLUMN_FIELDS, np.int64)
+        own[tables.WIDTH] = layout.inner_width
         self._fill_texts(own, names, self._fill_validity(own, names))
         self._names.append((index, own))
-        return self._count * self._widest(own, count) * _ESCAPED_SIZE
+        size = self._count * int(own[tables.SIZE])
+        return _ESCAPED_SIZE * (
+            size if size < _SMALL_SIZE else self._count * self._widest(own, count)
+        )
 
     def _read_items(self, index: int, layout: Layout, line: NDArray[np.int64], array: Any) -> int:
         """Put the texts of a column of lists on a line of their own; keep other items."""
@@ -236,7 +248,7 @@ class _BatchReader:
         size = 0
         if len(items):
             own = np.zeros(tables.COLUMN_FIELDS, np.int64)
-            own[tables.READER] = tables.ITEMS
+            own[tables.READER], own[tables.WIDTH] = tables.ITEMS, layout.inner_width
             size = self._fill_texts(own, items, self._fill_validity(own, items))
             line[tables.FIRST_NAME] = len(self._table) + len(self._items)
             self._items.append(own)

@@ -6,6 +6,7 @@ it. Texts are put in as they came, byte by byte, so that what is wrong with them
 
 import json
 import re
+from collections.abc import Sequence
 from decimal import Context, Decimal
 from typing import Any, Final
 
@@ -19,8 +20,8 @@ _ESCAPED: Final = re.compile(rb'["\\\x00-\x1f]')
 _EXACT: Final = Context(prec=76)  # decimal places of the widest Arrow type
 
 
-def spell_row(read: ReadBatch, row: int) -> bytes:
-    """Write one row as a line, in the order of its columns; what is null is left out.
+def spell_row(read: ReadBatch, row: int, columns: Sequence[int]) -> bytes:
+    """Write one row as a line: the columns that have a value in it, in their order.
 
     Every text and index of the row was checked by the kernels before.
 
@@ -30,18 +31,17 @@ def spell_row(read: ReadBatch, row: int) -> bytes:
         If a value is none that its type could have.
     """
     pieces = []
-    for column, layout in enumerate(read.plan.layouts):
+    for column in columns:
         value = _spell_value(read, column, row)
         if value is not None:
-            pieces.append(b'"%b":%b' % (layout.name.encode(), value))
+            name = read.plan.layouts[column].name.encode()
+            pieces.append(b'"%b":%b' % (name, value))
     return b"{" + b",".join(pieces) + b"}"
 
 
 def _spell_value(read: ReadBatch, column: int, row: int) -> bytes | None:
     """Write one value; None where there is none."""
-    layout, table = read.plan.layouts[column], read.table
-    if layout.refusal is not None or not tables.has_value(table, column, row):
-        return None
+    layout = read.plan.layouts[column]
     if column in read.arrays:
         return _spell(_value_of(read.arrays[column], row, layout.name), layout.arrow_type)
     if layout.reader <= tables.NAMES:

@@ -35,6 +35,8 @@ class Layout(NamedTuple):
         Its number in the schema.
     reader
         One of the kernels' readers; ``OTHERS`` leaves every value to the referee.
+    inner_width
+        Size (bytes) of the offsets of a dictionary's names or a list's texts.
     refusal
         What is said if the column has any value at all; None where it may have some.
     """
@@ -43,6 +45,7 @@ class Layout(NamedTuple):
     name: str
     arrow_type: Any
     reader: int
+    inner_width: int = 0
     refusal: tuple[str, str] | None = None
 
 
@@ -106,8 +109,10 @@ def _layout(index: int, name: str, arrow_type: Any) -> Layout:
     """Say how a column is read."""
     refusal = refuse(arrow_type, field_types(name))
     if refusal is not None:
-        return Layout(index, name, arrow_type, tables.OTHERS, refusal)
-    return Layout(index, name, arrow_type, _reader(arrow_type))
+        return Layout(index, name, arrow_type, tables.OTHERS, refusal=refusal)
+    has_inner = types.is_dictionary(arrow_type) or is_list(arrow_type)
+    inner_width = offset_width(arrow_type.value_type) if has_inner else 0
+    return Layout(index, name, arrow_type, _reader(arrow_type), inner_width)
 
 
 def _reader(arrow_type: Any) -> int:

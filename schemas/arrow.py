@@ -124,8 +124,11 @@ class ArrowScanner:
         self, run: "_Run", batch: ReadBatch, rows: Rows, is_kept: NDArray[np.bool_]
     ) -> None:
         """Let the referee decide the rows the kernels left."""
+        if is_kept.all():
+            return
+        values = batch.values()
         for index in np.flatnonzero(~is_kept).tolist():
-            line = spell_row(batch, index)
+            line = spell_row(batch, index, np.flatnonzero(values[:, index]).tolist())
             number = int(rows["line_number"][index])
             verdict = referee.judge_row(line, self._judge_key, anonymous=self._anonymous)
             if isinstance(verdict, referee.Verdict):

@@ -151,6 +151,12 @@ def test_columns_we_do_not_know_are_counted_and_left_alone() -> None:
     assert scan(refused_row).unknown_fields == {"weight": 1}
 
 
+def test_rows_of_columns_we_do_not_know_alone_have_no_kind() -> None:
+    value = encode_batches([pa.record_batch({"note": ["a", "b"]})])
+    found = scan(value).rejected
+    assert [(r.reason, r.path, r.raw) for r in found] == [("missing_field", "$.kind", b"{}")] * 2
+
+
 def test_fields_that_another_kind_has_are_counted_too() -> None:
     more: dict[str, Any] = {
         "order_id": ["a", None],
