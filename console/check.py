@@ -86,6 +86,9 @@ _SUGGESTIONS: Final = {
     "bad_decimal": 'Write money and quantities as plain decimals, such as "12.50" or 12.50.',
     "too_many_decimals": "Round to 8 decimals where the file is made; we never round.",
     "missing_price": "Give the price, or say order_type market.",
+    "bad_arrow": "Send one Arrow IPC stream a message, closed, uncompressed, not the file format.",
+    "bad_column": "Send money as decimal128 with up to 8 decimals, and times as int64.",
+    "batch_too_large": "Send fewer rows a message.",
     "torn_record": "Copy the file again: its last record was cut.",
     "bad_record": "Look whether --format names the right format.",
 }

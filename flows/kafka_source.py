@@ -19,16 +19,17 @@ import numpy as np
 from flows import clock
 from flows.control import ControlLog, ControlRecord
 from flows.edges.kafka_reader import KafkaReader, LaneMessages, first_offset
-from flows.edges.kafka_url import KafkaLanes, KafkaUrl
+from flows.edges.kafka_url import KafkaLanes, KafkaProblem, KafkaUrl
 from flows.lanes import BlockTimes, LaneBlock, LaneTime, stamp
+from flows.message_formats import MessageFormat, open_format
 from flows.sources import ScanOptions
 from schemas.columns import EventColumns, Rejected
-from schemas.scan import Scanner
 
 SLOTS: Final = 16  # any number of processes that divides it shares them evenly
 TELL_ALL_NS: Final = 100_000_000  # every shard hears of a lane's time at most this long after it
 READY_BYTES_MAX: Final = 8 * 1024 * 1024  # of a slot whose turn has not come: it is paused beyond
 BEAT_EVERY_NS: Final = 1_000_000_000
+POSITION_MAX: Final = 2**48  # what a step keeps of a position beside its lane
 _LANES_KEY: Final = "kafka/lanes"
 
 
@@ -105,14 +106,14 @@ class KafkaSource:
 
     def open(self, process: int = 0, processes: int = 1) -> "KafkaLanesReader":
         """Return the reader of one process; nothing is read yet."""
+        messages = open_format(self.url.format, self._options.key, self._options.tenant)
         reader = KafkaReader(
             self.url,
             self._kafka.properties,
             lambda partition: (partition % SLOTS) % processes == process,
-            self._kafka.messages_at_once,
+            min(self._kafka.messages_at_once, messages.at_once_max),
         )
-        scanner = Scanner(self._options.key, tenant=self._options.tenant)
-        self._opened = KafkaLanesReader(self.url, reader, scanner, self._kafka, self._control)
+        self._opened = KafkaLanesReader(self.url, reader, messages, self._kafka, self._control)
         return self._opened
 
 
@@ -123,14 +124,14 @@ class KafkaLanesReader:
         self,
         url: KafkaUrl,
         reader: KafkaReader,
-        scanner: Scanner,
+        messages: MessageFormat,
         kafka: KafkaOptions,
         control: Path,
     ) -> None:
         self._url = url
         self._names = KafkaLanes(url.topics)
         self._reader = reader
-        self._scanner = scanner
+        self._messages = messages
         self._kafka = kafka
         self._control_path = control
         self._resumed: dict[int, LaneState] = {}
@@ -255,7 +256,8 @@ class KafkaLanesReader:
                 lane.heard_ns = clock.monotonic_ns()
             lane.is_at_end = messages.is_at_end
             for piece in self._pieces(lane, messages):
-                self._give(lane, self._block(lane, piece), sum(map(len, piece.values)))
+                block = self._block(lane, piece)
+                self._give(lane, block, max(sum(map(len, piece.values)), block.columns.rows.nbytes))
             if messages.next_offset is not None and not lane.state.is_done:
                 lane.state.next_offset = max(lane.state.next_offset, messages.next_offset)
             self._settle(lane)
@@ -290,10 +292,13 @@ class KafkaLanesReader:
 
     def _block(self, lane: _Lane, messages: LaneMessages) -> LaneBlock:
         """Scan messages and give every row its lane's time."""
-        offsets = np.array(messages.offsets, np.int64)
-        scanned = self._scanner.scan(join_lines(messages.values))
-        rows = scanned.columns.rows
-        rows["line_number"] = offsets[rows["line_number"]]
+        scanned = self._messages.scan(messages.values)
+        rows, rows_max = scanned.columns.rows, self._messages.rows_max
+        last = messages.offsets[-1]
+        if self._position(last + 1) > POSITION_MAX:
+            raise KafkaProblem(_too_far(lane.name, last))
+        index, row = np.divmod(rows["line_number"], rows_max)
+        rows["line_number"] = np.array(messages.offsets, np.int64)[index] * rows_max + row
         rows["lane"] = lane.number
         times = stamp(rows, 0)
         time, ahead = lane.state.time, lane.state.time.ahead
@@ -301,28 +306,34 @@ class KafkaLanesReader:
         for column in ("high_before_ns", "clock_ns"):
             rows[column] = np.maximum(rows[column], carry[0])
         time.advance(times)
-        begin, lane.state.next_offset = lane.state.next_offset, int(offsets[-1]) + 1
+        begin, lane.state.next_offset = lane.state.next_offset, last + 1
         return LaneBlock(
-            number=begin,
+            number=self._position(begin),
             columns=scanned.columns,
-            rejected=[(lane.number, _placed(r, messages.offsets)) for r in scanned.rejected],
+            rejected=[
+                (lane.number, _placed(r, messages.offsets, rows_max)) for r in scanned.rejected
+            ],
             times=BlockTimes(high_ns=time.high_ns, ahead=time.ahead - ahead),
             is_absolute=True,
             unknown_fields=scanned.unknown_fields,
             lane=lane.number,
-            next_number=lane.state.next_offset,
+            next_number=self._position(lane.state.next_offset),
             lane_count=self._lane_count,
         )
+
+    def _position(self, offset: int) -> int:
+        """Return the position of a message's first row, as blocks, rows and arrivals count it."""
+        return offset * self._messages.rows_max
 
     def _news(self, lane: _Lane) -> LaneBlock:
         """Return a block without rows that says where the lane stands."""
         return LaneBlock(
-            number=lane.state.next_offset,
+            number=self._position(lane.state.next_offset),
             columns=EventColumns.empty(),
             times=BlockTimes(high_ns=lane.state.time.high_ns),
             is_absolute=True,
             lane=lane.number,
-            next_number=lane.state.next_offset,
+            next_number=self._position(lane.state.next_offset),
             lane_count=self._lane_count,
         )
 
@@ -390,18 +401,6 @@ def freeze(state: LaneState) -> tuple[int, tuple[Any, ...], bool]:
     return state.next_offset, astuple(state.time), state.is_done
 
 
-def join_lines(values: list[bytes]) -> bytes:
-    """Put messages on lines of their own.
-
-    A line feed inside a message becomes a carriage return: both are white space between tokens,
-    and both are refused inside a text.
-    """
-    joined = b"\n".join(values) + b"\n"
-    if joined.count(b"\n") == len(values):
-        return joined
-    return b"\n".join(value.rstrip(b"\n").replace(b"\n", b"\r") for value in values) + b"\n"
-
-
 def _slot(lane: _Lane) -> int:
     return lane.number % SLOTS  # the number of partitions of a topic is a multiple of the slots
 
@@ -413,6 +412,16 @@ def _is_ahead(beat: tuple[int, int], state: LaneState) -> bool:
     )
 
 
-def _placed(rejected: Rejected, offsets: list[int]) -> Rejected:
-    offset = offsets[rejected.line_number]
-    return replace(rejected, line_number=offset, byte_offset=offset)
+def _placed(rejected: Rejected, offsets: list[int], rows_max: int) -> Rejected:
+    """Give a refused event its position; where messages hold many, say in words which it is."""
+    index, row = divmod(rejected.line_number, rows_max)
+    position = offsets[index] * rows_max + row
+    got = rejected.got if rows_max == 1 else f"{rejected.got} (message {offsets[index]}, row {row})"
+    return replace(rejected, line_number=position, byte_offset=position, got=got)
+
+
+def _too_far(lane: str, offset: int) -> str:
+    return (
+        f"{lane} is at offset {offset:,}, but positions are counted up to 2^48 events, ten "
+        "thousand to a message of Arrow. Go on with a new topic and another --data."
+    )

@@ -208,9 +208,10 @@ def _received(rows: Rows, raw: NDArray[np.uint8], values: dict[str, Any]) -> Sha
 
 def own_lines(columns: EventColumns) -> EventColumns:
     """Return a copy whose bytes are the rows' lines and nothing else."""
-    own = columns.rows.copy()
+    rows, raw = columns.lines()
+    own = rows.copy()
     target = np.empty(int(own["line_length"].sum()), np.uint8)
-    gather_lines(own, columns.raw, target)
+    gather_lines(own, raw, target)
     return EventColumns(own, target)
 
 

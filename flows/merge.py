@@ -138,17 +138,17 @@ class _Output:
     def put(self, cursors: list[_Cursor], turns: NDArray[np.intp]) -> None:
         """Take a row for each turn from the lane whose turn it is."""
         places = [np.flatnonzero(turns == turn) for turn in range(len(cursors))]
-        taken = [cursor.take(len(at)) for cursor, at in zip(cursors, places, strict=True)]
+        taken = [cursor.take(len(at)).lines() for cursor, at in zip(cursors, places, strict=True)]
         length = np.empty(len(turns), np.int64)
-        for at, columns in zip(places, taken, strict=True):
-            length[at] = columns.rows["line_length"]
+        for at, (rows, _) in zip(places, taken, strict=True):
+            length[at] = rows["line_length"]
         self._reserve(int(length.sum()) + len(length))
         line_end = self.raw_used + np.cumsum(length + 1)
-        for cursor, at, columns in zip(cursors, places, taken, strict=True):
-            start = columns.rows["line_start"].astype(np.int64)
+        for cursor, at, (rows, raw) in zip(cursors, places, taken, strict=True):
+            start = rows["line_start"].astype(np.int64)
             starts = line_end[at] - length[at] - 1
-            copy_lines(columns.raw, start, length[at], self._raw, starts)
-            self._rows[self.count + at] = columns.rows
+            copy_lines(raw, start, length[at], self._raw, starts)
+            self._rows[self.count + at] = rows
             self._rows["line_start"][self.count + at] = starts
             self._lanes[self.count + at] = cursor.lane
         self.count += len(turns)

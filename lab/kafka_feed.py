@@ -17,8 +17,10 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from flows import clock
+from lab.arrow_feed import encode
 from lab.simulator import Market, SimulatorConfig
 from schemas.events import SECOND_NS
+from schemas.hashing import murmur2_bytes
 
 _ANSWER_SECONDS: Final = 30.0
 _POLL_SECONDS: Final = 0.5
@@ -106,20 +108,56 @@ class Feed:
         """
         count = 0
         for line in lines:
-            self._produce(line)
+            topic, account = self._place(line)
+            self._produce(topic, line, key=account)
             count += 1
+        self._flush()
+        return count
+
+    def _flush(self) -> None:
         while self._producer.flush(_POLL_SECONDS) and self._failed is None:
             pass
         if self._failed is not None:
             raise FeedProblem(f"Kafka did not take an event: {self._failed.str()}.")
+
+    def send_columns(self, lines: Iterable[bytes], rows: int) -> int:
+        """Send every line as a row of an Arrow message of up to so many; return how many rows.
+
+        A message holds events of one partition only: all of an account stay in their order.
+
+        Raises
+        ------
+        FeedProblem
+            If Kafka did not take a message.
+        """
+        counts = {topic: self._partitions(topic) for topic in (self._topic, self._app)}
+        held: dict[tuple[str, int], list[bytes]] = {}
+        count = 0
+        for count, line in enumerate(lines, start=1):  # noqa: B007 - the last is the count
+            topic, account = self._place(line)
+            # As the partitioner that Java clients use by default deals keys.
+            partition = (murmur2_bytes(account.encode()) & 0x7FFFFFFF) % counts[topic]
+            some = held.setdefault((topic, partition), [])
+            some.append(line)
+            if len(some) == rows:
+                self._produce(topic, encode(held.pop((topic, partition))), partition=partition)
+        for (topic, partition), some in held.items():
+            self._produce(topic, encode(some), partition=partition)
+        self._flush()
         return count
 
-    def _produce(self, line: bytes) -> None:
+    def _partitions(self, topic: str) -> int:
+        return len(self._producer.list_topics(topic, _ANSWER_SECONDS).topics[topic].partitions)
+
+    def _place(self, line: bytes) -> tuple[str, str]:
+        """Return topic and account of a line."""
         kind, account = _kind_and_account(line)
-        topic = self._app if kind.startswith(_APP_KINDS) else self._topic
+        return (self._app if kind.startswith(_APP_KINDS) else self._topic), account
+
+    def _produce(self, topic: str, value: bytes, **to: Any) -> None:
         while True:
             try:
-                self._producer.produce(topic, line, account, on_delivery=self._delivered)
+                self._producer.produce(topic, value, on_delivery=self._delivered, **to)
             except BufferError:  # full: deliveries make room
                 self._producer.poll(_POLL_SECONDS)
             else:
@@ -176,6 +214,8 @@ def parser() -> argparse.ArgumentParser:
     publish.add_argument("--events", type=int, default=200_000)
     publish.add_argument("--seed", type=int, default=1)
     publish.add_argument("--accounts", type=int, default=10_000)
+    publish.add_argument("--format", choices=["json", "arrow"], default="json")
+    publish.add_argument("--rows", type=int, default=2_000, help="in a message of Arrow, at most")
     return found
 
 
@@ -188,7 +228,10 @@ def main(words: Sequence[str] | None = None) -> None:
             sys.stdout.write(f"made: {', '.join(made) or 'nothing, all are there'}\n")
             return
         config = SimulatorConfig(events=asked.events, seed=asked.seed, accounts=asked.accounts)
-        count = Feed(asked.brokers, asked.topic, asked.app).send(lines_of(asked.file, config))
+        feed, lines = Feed(asked.brokers, asked.topic, asked.app), lines_of(asked.file, config)
+        count = (
+            feed.send_columns(lines, asked.rows) if asked.format == "arrow" else feed.send(lines)
+        )
         sys.stdout.write(f"sent: {count:,} events\n")
     except FeedProblem as problem:
         sys.stderr.write(f"{problem}\n")

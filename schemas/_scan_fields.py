@@ -122,7 +122,7 @@ def make_work(key_count: int) -> Work:
 
 
 @inlined
-def _money(digits: int, decimals: int) -> Any:
+def to_e8(digits: int, decimals: int) -> Any:
     """Turn a number's digits into units of 10^-8; return (whether it is plain money, value)."""
     if decimals == ODD_NUMBER:
         return False, 0
@@ -159,7 +159,7 @@ def _put_money(buffer: Bytes, spec: Any, index: int, work: Any, tables: Any, pla
         digits = -np.int64(magnitude) if minus else np.int64(magnitude)
     elif tokens[index, 1] != TOKEN_NUMBER:
         return False
-    plain, value = _money(digits, decimals)
+    plain, value = to_e8(digits, decimals)
     if not plain or (specs[spec, 7] == 1 and value <= 0):
         return False
     if specs[spec, 2] >= 0:
@@ -297,7 +297,7 @@ def put_identity(buffer: Bytes, work: Any, place: Any, keys: Any) -> None:
 
 
 @inlined
-def _lacks_price(kind: int, tables: Any, place: Any) -> Any:
+def lacks_price(kind: int, tables: Any, place: Any) -> Any:
     """Say whether an order that needs a price has none."""
     rows, row = place
     if kind != tables.limits[0] or rows.codes[row, HAS_OFFSET] & np.uint8(HAS_PRICE) != 0:
@@ -337,7 +337,7 @@ def put_fields(
             if not _put_field(buffer, spec, index, work, tables, place, key):
                 return False
             required += tables.specs[spec, 1]
-    if required != tables.required_counts[kind] or _lacks_price(kind, tables, place):
+    if required != tables.required_counts[kind] or lacks_price(kind, tables, place):
         return False
     if foreign > 0:
         _count_foreign(count, kind, work, tables)

@@ -7,7 +7,7 @@ letter or a rare kind of event.
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Final, get_args
+from typing import Any, Final, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,6 +84,16 @@ Bytes = NDArray[np.uint8]
 Rows = NDArray[np.void]  # of dtype ROW
 
 
+class Lines(Protocol):
+    """Writes the lines of rows that did not come as lines, when somebody asks for them."""
+
+    def write(self, rows: "Rows") -> "tuple[Rows, Bytes]":
+        """Return the rows' lines, and copies of the rows that point into them."""
+
+    def __len__(self) -> int:
+        """Return how many bytes the rows came in."""
+
+
 @dataclass(frozen=True, slots=True)
 class EventColumns:
     """Some events of one lane, in lane order.
@@ -93,11 +103,12 @@ class EventColumns:
     rows
         Shape (n,), dtype ``ROW``.
     raw
-        The bytes that the rows' ``line_start`` and ``line_length`` point into.
+        The bytes that the rows' ``line_start`` and ``line_length`` point into, or what writes
+        their lines.
     """
 
     rows: Rows
-    raw: Bytes
+    raw: "Bytes | Lines"
 
     def __len__(self) -> int:
         """Count the rows."""
@@ -105,8 +116,15 @@ class EventColumns:
 
     def line(self, row_index: int) -> bytes:
         """Return the bytes row ``row_index`` was read from, without the line feed."""
-        start = int(self.rows["line_start"][row_index])
-        return bytes(self.raw[start : start + int(self.rows["line_length"][row_index])])
+        rows, raw = EventColumns(self.rows[row_index : row_index + 1], self.raw).lines()
+        start = int(rows["line_start"][0])
+        return bytes(raw[start : start + int(rows["line_length"][0])])
+
+    def lines(self) -> tuple[Rows, Bytes]:
+        """Return rows that point into bytes, and these bytes; written now if they never were."""
+        if isinstance(self.raw, np.ndarray):
+            return self.rows, self.raw
+        return self.raw.write(self.rows)
 
     @classmethod
     def empty(cls) -> "EventColumns":

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba.core import cgutils, types
 from numba.extending import intrinsic, overload
 
@@ -38,6 +39,28 @@ def copy_bytes(target: Bytes, place: int, source: Bytes, start: int, size: int) 
 def _copy_bytes_overload(target, place, source, start, size):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, ARG001 numba compares bare signatures
     return lambda target, place, source, start, size: _copy_at(  # type: ignore[call-arg]
         target, np.int64(place), source, np.int64(start), np.int64(size)
+    )
+
+
+@intrinsic
+def _store_u64_at(_context: Any, target: Any, place: Any, word: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> None:
+        to = context.make_array(signature.args[0])(context, builder, args[0])
+        at = builder.bitcast(builder.gep(to.data, [args[1]]), ir.PointerType(ir.IntType(64)))
+        builder.store(args[2], at, align=1)
+
+    return types.void(target, place, word), codegen
+
+
+def store_u64(target: Bytes, place: int, word: np.uint64) -> None:
+    """Store 8 bytes, little-endian, at any place; inside kernels nothing checks the bounds."""
+    target[place : place + 8] = np.frombuffer(int(word).to_bytes(8, "little"), np.uint8)
+
+
+@overload(store_u64)
+def _store_u64_overload(target, place, word):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, ARG001 numba compares bare signatures
+    return lambda target, place, word: _store_u64_at(  # type: ignore[call-arg]
+        target, np.int64(place), np.uint64(word)
     )
 
 

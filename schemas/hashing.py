@@ -98,6 +98,17 @@ def _low_byte_index_overload(mask):  # type: ignore[no-untyped-def]  # noqa: ANN
     return lambda mask: _trailing_zeros(np.uint64(mask)) >> 3  # type: ignore[call-arg]
 
 
+def low_bit_index(mask: np.uint64) -> int:
+    """Return the index, 0 to 63, of the lowest bit that is set in a mask that is not zero."""
+    bits = int(mask)
+    return (bits & -bits).bit_length() - 1
+
+
+@overload(low_bit_index)
+def _low_bit_index_overload(mask):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, ARG001 numba compares bare signatures
+    return lambda mask: _trailing_zeros(np.uint64(mask))  # type: ignore[call-arg]
+
+
 @inlined
 def _sip_round(v0: Any, v1: Any, v2: Any, v3: Any) -> Any:
     """Mix the four words once, as the paper's figure 2.1 shows."""

@@ -31,6 +31,9 @@ REASONS: Final[dict[str, str]] = {
     "quantity_not_positive": "The quantity of an order or fill is zero or negative.",
     "missing_price": "An order that is not a market order has no price.",
     "bad_record": "A record of another format that its adapter cannot read.",
+    "bad_arrow": "A message is not one whole, uncompressed Arrow IPC stream.",
+    "bad_column": "A column of an Arrow message has a type whose values would not be exact.",
+    "batch_too_large": "An Arrow message has more rows, columns or text than is taken at once.",
     "torn_record": "The last record of a file ends before its last column.",
 }
 

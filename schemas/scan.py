@@ -136,7 +136,7 @@ class Scanner:
                 rows["line_start"][:count] += offset
             run.use(count, odd[:odd_count])
         for name, count in _name_unknown(work, buffer):
-            _count_name(run.unknown, name, count)
+            count_name(run.unknown, name, count)
 
     def _judge_odd(self, scanned: Scanned, odd: list[int]) -> None:
         """Let the referee decide the lines the kernel left."""
@@ -148,19 +148,19 @@ class Scanner:
             if isinstance(verdict, referee.Verdict):
                 kept[row_index] = False
                 start = int(rows["line_start"][row_index])
-                scanned.rejected.append(_reject(verdict, line, row_index, start))
+                scanned.rejected.append(reject(verdict, line, row_index, start))
                 continue
             row, unknown = verdict
             for name in ("line_start", "line_length", "line_number"):
                 row[name] = rows[name][row_index]
             rows[row_index] = row
             for field_name in unknown:
-                _count_name(scanned.unknown_fields, field_name, 1)
+                count_name(scanned.unknown_fields, field_name, 1)
         if scanned.rejected:
             scanned.columns = EventColumns(rows[kept], scanned.columns.raw)
 
 
-def _count_name(counts: dict[str, int], name: str, count: int) -> None:
+def count_name(counts: dict[str, int], name: str, count: int) -> None:
     """Count an unknown field; a sender who invents names without end fills one last bucket."""
     if name not in counts and len(counts) >= UNKNOWN_NAMES_MAX:
         name = OTHER_NAMES
@@ -204,7 +204,7 @@ def _pad(tail: Bytes) -> Bytes:
     return np.concatenate([tail, np.zeros(LOAD_PADDING, np.uint8)])
 
 
-def _reject(verdict: "referee.Verdict", line: bytes, line_number: int, start: int) -> Rejected:
+def reject(verdict: "referee.Verdict", line: bytes, line_number: int, start: int) -> Rejected:
     """Keep a refused line as data."""
     return Rejected(
         reason=verdict.reason,

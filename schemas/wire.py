@@ -260,6 +260,15 @@ _CHOICE_SETS: Final[tuple[tuple[str, ...], ...]] = (
 )
 
 
+def choice_set_of(name: str) -> int:
+    """Return which set of choices a field has, in the kernel's tables; -1 if it has none."""
+    if name == "kind":
+        return KIND_SET
+    found = {f.choices for fields in FIELDS.values() for f in fields if f.name == name} - {()}
+    assert len(found) <= 1, f"{name} has different choices in different kinds: see check_names"
+    return _CHOICE_SETS.index(found.pop()) if found else -1
+
+
 def _spec_row(field: Field) -> list[int]:
     """Write a field as a row of ``Tables.specs``."""
     rows: Any = columns.ROW.fields

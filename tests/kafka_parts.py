@@ -9,8 +9,8 @@ from typing import Any
 from flows.edges.kafka_reader import LaneMessages
 from flows.edges.kafka_url import PARTITIONS_MAX, parse
 from flows.kafka_source import KafkaLanesReader, KafkaOptions
+from flows.message_formats import open_format
 from schemas.columns import HashKey
-from schemas.scan import Scanner
 
 URL = "kafka://127.0.0.1:9/orders?until=end"
 
@@ -94,9 +94,10 @@ class ListReader:
 def lanes_reader(
     reader: ListReader, control: Path, url: str = URL, idle_ns: int = 2**62
 ) -> KafkaLanesReader:
-    scanner = Scanner(HashKey(1, 2), tenant="default")
+    asked = parse(url)
+    messages = open_format(asked.format, HashKey(1, 2), "default")
     options = KafkaOptions(idle_ns=idle_ns)
-    return KafkaLanesReader(parse(url), reader, scanner, options, control)  # type: ignore[arg-type]
+    return KafkaLanesReader(asked, reader, messages, options, control)  # type: ignore[arg-type]
 
 
 def numbered(values: Sequence[bytes], first: int = 0) -> list[tuple[int, bytes]]:

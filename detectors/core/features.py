@@ -184,7 +184,8 @@ class Features:
         follow(self._rows, self._dirty, self._fresh, self._counts, steps, self._idle_ns)
         if self._counts[_FRESH]:
             fresh = self._fresh[: self._counts[_FRESH]]
-            self._keep_names(steps["account"][fresh], columns.rows[fresh], columns.raw)
+            lines = EventColumns(columns.rows[fresh], columns.raw).lines()
+            self._keep_names(steps["account"][fresh], *lines)
             self._counts[_FRESH] = 0
         if len(steps):
             self._last_ns = int(steps["time_ns"][-1])

@@ -8,13 +8,14 @@ from msgspec import Struct
 SCHEME: Final = "kafka"
 Start: TypeAlias = Literal["earliest", "latest"]
 Until: TypeAlias = Literal["stopped", "end"]
+Format: TypeAlias = Literal["json", "arrow"]
 TOPICS_MAX: Final = 16
 PARTITIONS_MAX: Final = 4_096  # of one topic: a lane's number has 16 bits
 _NAME_LENGTH_MAX: Final = 249
 _NAME_CHARACTERS: Final = frozenset(
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
 )
-_OPTIONS: Final = ("group", "start", "until")
+_OPTIONS: Final = ("format", "group", "start", "until")
 
 
 class KafkaProblem(RuntimeError):  # noqa: N818 - people are told of a problem, not of an error
@@ -36,6 +37,8 @@ class KafkaUrl(Struct, frozen=True, kw_only=True):
         ``end``: stop at what each partition held at the first start.
     group
         The consumer group under which positions are committed, for lag monitors to see.
+    format
+        What a message is: one event as JSON, or an Arrow IPC stream of many.
     """
 
     brokers: str
@@ -43,11 +46,14 @@ class KafkaUrl(Struct, frozen=True, kw_only=True):
     start: Start = "earliest"
     until: Until = "stopped"
     group: str = "tapewatch"
+    format: Format = "json"
 
     @property
     def identity(self) -> str:
         """What decides which events come: brokers may be replaced under a run."""
-        return f"{SCHEME}:{','.join(self.topics)}?start={self.start}&until={self.until}"
+        asked = f"{SCHEME}:{','.join(self.topics)}?start={self.start}&until={self.until}"
+        # Left out where it is JSON: runs that began before there was a choice go on.
+        return asked if self.format == "json" else f"{asked}&format={self.format}"
 
 
 def parse(url: str) -> KafkaUrl:
@@ -79,6 +85,7 @@ def parse(url: str) -> KafkaUrl:
         start=cast("Start", _choice(url, options, "start", Start, "earliest")),
         until=cast("Until", _choice(url, options, "until", Until, "stopped")),
         group=options.get("group", "tapewatch") or "tapewatch",
+        format=cast("Format", _choice(url, options, "format", Format, "json")),
     )
 
 

@@ -8,7 +8,7 @@ from msgspec import json as msgspec_json
 from flows import clock
 from flows.edges.kafka_reader import KafkaReader
 from flows.edges.kafka_url import parse
-from flows.kafka_source import join_lines
+from flows.message_formats import join_lines
 from schemas.columns import HashKey
 from schemas.scan import Scanner
 

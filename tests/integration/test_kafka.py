@@ -17,6 +17,7 @@ from flows import clock
 from flows.crash import VARIABLE
 from lab.bench import inputs, processes, topics
 from lab.bench.content import Content, compare, read_content
+from lab.kafka_feed import Feed
 from ledger.tokens import PEPPER_SIZE
 
 EVENTS = 12_000
@@ -115,6 +116,32 @@ def test_a_topic_gives_the_alerts_of_the_file(
     assert alerts(tmp_path / "topic") == alerts(tmp_path / "file") != []
     again = summary(words)
     assert again["ledger"] == from_topic["ledger"]
+
+
+@pytest.fixture(scope="module")
+def columns(day: Path, cluster: MockKafka) -> str:
+    """Give the URL of the day as Arrow messages, orders and app events on topics of their own."""
+    make_topics(cluster, "columns-orders", "columns-app")
+    feed = Feed(cluster.bootstrap, "columns-orders", "columns-app")
+    assert feed.send_columns(day.read_bytes().splitlines(), 150) == EVENTS
+    return f"kafka://{cluster.bootstrap}/columns-orders,columns-app?until=end&format=arrow"
+
+
+@pytest.mark.slow
+def test_arrow_messages_give_the_alerts_of_lines_whatever_is_killed(
+    unbroken: Content, columns: str, tmp_path: Path
+) -> None:
+    share_pepper(tmp_path / "whole", tmp_path / "killed")
+    words = command(columns, tmp_path / "killed", "kafka.messages_at_once=3", count=2)
+    killed = run(words, crash_at="snapshot.writer:2")
+    assert killed.returncode == -signal.SIGKILL
+    assert summary(command(columns, tmp_path / "killed", "kafka.messages_at_once=3"))["complete"]
+    assert summary(command(columns, tmp_path / "whole"))["complete"]
+    expected = read_content(tmp_path / "whole")
+    difference = compare(expected, read_content(tmp_path / "killed"))
+    assert difference.is_none, difference
+    for part in ("alerts", "notices", "episodes", "headroom"):  # their places differ, no more
+        assert expected.parts[part].keys() == unbroken.parts[part].keys() != set()
 
 
 POINTS = (

@@ -1,9 +1,12 @@
 """Lanes of Kafka without a broker: positions, times, heartbeats, ends, and what is paused."""
 
+import json
+import pickle
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,9 +15,12 @@ from kafka_parts import URL, ListReader, lane_of, lanes_reader, line, numbered
 from flows.arrivals import Arrival, ArrivalLog
 from flows.control import ControlLog
 from flows.edges.kafka_sink import parse_sink
-from flows.edges.kafka_url import PARTITIONS_MAX, KafkaLanes, parse
-from flows.kafka_source import READY_BYTES_MAX, SLOTS, KafkaLanesReader, freeze, join_lines
-from flows.lanes import LaneBlock
+from flows.edges.kafka_url import PARTITIONS_MAX, KafkaLanes, KafkaProblem, parse
+from flows.kafka_source import POSITION_MAX, READY_BYTES_MAX, SLOTS, KafkaLanesReader, freeze
+from flows.lanes import LaneBlock, deal
+from flows.message_formats import join_lines
+from lab.arrow_feed import encode, messages
+from schemas.arrow import ROWS_MAX
 from schemas.events import SECOND_NS
 
 START_NS = 1_772_415_000_000_000_000
@@ -104,6 +110,82 @@ def test_a_partition_made_while_nobody_ran_is_read_from_its_beginning(control: P
     assert [(b.lane, len(b.columns)) for b in blocks if len(b.columns)] == [(1, 2)]
 
 
+ARROW = URL + "&format=arrow"
+
+
+def packed(values: list[bytes], rows: int) -> list[tuple[int, bytes]]:
+    """Put events into Arrow messages, at every other offset from 40 on."""
+    return [(40 + 2 * n, value) for n, value in enumerate(messages(values, rows))]
+
+
+def test_rows_of_arrow_messages_have_positions_of_their_own(control: Path) -> None:
+    source = ListReader({1: packed([opened(n, n) for n in range(7)], 3)}, [(1, 2), (1, 1)])
+    source.first[1] = 40
+    blocks = taken(lanes_reader(source, control, ARROW))
+    rows = [row for block in blocks for row in block.columns.rows]
+    assert [divmod(int(row["line_number"]), ROWS_MAX) for row in rows] == [
+        (40, 0), (40, 1), (40, 2), (42, 0), (42, 1), (42, 2), (44, 0)
+    ]  # fmt: skip
+    reached = [(int(row["high_before_ns"]) - START_NS) / SECOND_NS for row in rows[1:]]
+    assert reached == [0, 1, 2, 3, 4, 5]
+    places = [(b.number, b.next_number) for b in blocks if len(b.columns)]
+    assert places == [(40 * ROWS_MAX, 43 * ROWS_MAX), (43 * ROWS_MAX, 45 * ROWS_MAX)]
+    assert blocks[-1].is_last
+
+
+def test_an_arrow_lane_goes_on_at_its_message(control: Path) -> None:
+    lists = {
+        0: [(n, value) for n, (_, value) in enumerate(packed([opened(n, n) for n in range(9)], 2))]
+    }
+    first = lanes_reader(ListReader(lists, [(0, 2)]), control, ARROW)
+    first.take(1)
+    state = freeze(first.take(0)[-1][2])
+    assert state[0] == 2
+    second = lanes_reader(ListReader(lists, []), control, ARROW)
+    second.resume(0, {0: state})
+    rest = [row for block in taken(second, 4) for row in block.columns.rows]
+    assert [divmod(int(row["line_number"]), ROWS_MAX) for row in rest] == [
+        (2, 0), (2, 1), (3, 0), (3, 1), (4, 0)
+    ]  # fmt: skip
+    assert [(int(r["high_before_ns"]) - START_NS) // SECOND_NS for r in rest] == [3, 4, 5, 6, 7]
+
+
+def test_refused_rows_of_arrow_messages_say_where_they_stood(control: Path) -> None:
+    bad = line({"kind": "app.event", "source": "app", "event_id": "x", "event_time_ns": START_NS})
+    values = [(7, encode([opened(1, 1), bad])), (8, b"no Arrow"), (9, encode([opened(2, 2)]))]
+    source = ListReader({0: values}, [])
+    source.first[0] = 7
+    blocks = taken(lanes_reader(source, control, ARROW))
+    refused = [r for block in blocks for _, r in block.rejected]
+    assert [(r.reason, divmod(r.byte_offset, ROWS_MAX)) for r in refused] == [
+        ("missing_field", (7, 1)),
+        ("bad_arrow", (8, 0)),
+    ]
+    assert refused[0].got.endswith(" (message 7, row 1)")
+    assert refused[0].raw.startswith(b'{"kind":"app.event"')
+    assert sum(len(block.columns) for block in blocks) == 2
+
+
+def test_a_shard_s_block_takes_the_lines_of_its_arrow_rows_along(control: Path) -> None:
+    source = ListReader({0: packed([opened(n, n) for n in range(6)], 4)}, [])
+    source.first[0] = 40
+    for block in taken(lanes_reader(source, control, ARROW)):
+        for part in deal(block, 4):
+            copied = pickle.loads(pickle.dumps(part))
+            assert isinstance(copied.columns.raw, np.ndarray)
+            lines = [copied.columns.line(index) for index in range(len(copied.columns))]
+            assert lines == [part.columns.line(index) for index in range(len(part.columns))]
+            assert all(json.loads(each)["name"] == "open" for each in lines)
+
+
+def test_positions_that_no_longer_fit_stop_the_run(control: Path) -> None:
+    offset = POSITION_MAX // ROWS_MAX
+    source = ListReader({0: [(offset, encode([opened(1, 1)]))]}, [])
+    source.first[0] = offset
+    with pytest.raises(KafkaProblem, match="Go on with a new topic"):
+        taken(lanes_reader(source, control, ARROW))
+
+
 def test_an_idle_lane_is_brought_along_by_heartbeats_that_are_written_first(control: Path) -> None:
     app = lane_of(1, 0)
     lists: dict[int, list[tuple[int, bytes]]] = {
@@ -185,7 +267,11 @@ def test_a_pretty_message_is_one_event_and_a_line_feed_in_a_text_stays_refused()
         ("kafka://b:1/", "'' is no name of a topic"),
         ("kafka://b:1/a b", "'a b' is no name of a topic"),
         ("kafka://b:1/a,a", "name 1 to 16 different topics"),
-        ("kafka://b:1/a?strat=latest", "there is no option 'strat'; there is group, start, until"),
+        (
+            "kafka://b:1/a?strat=latest",
+            "there is no option 'strat'; there is format, group, start, until",
+        ),
+        ("kafka://b:1/a?format=xml", "format=xml is not known; choose json or arrow"),
         ("kafka://b:1/a?start=now", "start=now is not known; choose earliest or latest"),
         ("kafka://b:1/a?until=noon", "until=noon is not known; choose stopped or end"),
     ],
@@ -206,6 +292,7 @@ def test_other_brokers_are_the_same_input_and_other_topics_are_not() -> None:
     one = parse("kafka://a:1,b:2/orders,app?group=x")
     assert one.identity == parse("kafka://c:9/orders,app").identity
     assert one.identity != parse("kafka://a:1/orders").identity
+    assert one.identity != parse("kafka://c:9/orders,app?format=arrow").identity
     assert (one.brokers, one.topics, one.group) == ("a:1,b:2", ("orders", "app"), "x")
 
 
