@@ -16,6 +16,7 @@ from schemas.jit import inlined, kernel
 # ``tests/unit/schemas/test_arrow_tables.py`` holds them equal to those of the other files.
 STRING, INTEGER, MONEY, BOOLEAN, CHOICE, LIST = 1, 2, 3, 4, 5, 7
 KEEP_HASH, KEEP_EVENT, KEEP_ACCOUNT, KEEP_SOURCE, KEEP_TENANT = 1, 2, 3, 4, 5
+KEEP_COUNTER, KEEP_OWNER, KEEP_GROUP = 6, 7, 8
 NO_POINT = -1
 # Readers: how a column's values lie in the message.
 TEXTS, NAMES, INTEGERS, BOOLEANS, FIXED_POINTS, LISTS, OTHERS, ITEMS = 1, 2, 3, 4, 5, 6, 7, 8
@@ -28,6 +29,7 @@ NAME_START, NAME_LENGTH, NAME_STATE, NAME_CODE = 0, 1, 2, 3
 ABSENT, PLAIN, ODD = 0, 1, 2
 # What a row waits with until its other fields are known: places of texts, by what is kept of them.
 EVENT_TEXT, ACCOUNT_TEXT, TENANT_TEXT, ACCOUNT_NAME = 0, 2, 4, 6
+COUNTER_TEXT, OWNER_TEXT, GROUP_TEXT = 7, 9, 11
 ONES = np.uint64(0x0101010101010101)
 HIGHS = np.uint64(0x8080808080808080)
 QUOTES = np.uint64(0x2222222222222222)
@@ -113,6 +115,8 @@ def put_pending(keep: Any, place: Any, name: Any, row: int, work: Work) -> None:
         work.pending[row, ACCOUNT_NAME] = name + 1
     elif keep == KEEP_TENANT:
         slot = TENANT_TEXT
+    elif keep >= KEEP_COUNTER:
+        slot = COUNTER_TEXT + 2 * (keep - KEEP_COUNTER)
     work.pending[row, slot] = place[0]
     work.pending[row, slot + 1] = place[1]
 

@@ -51,6 +51,7 @@ NAME_START, NAME_LENGTH, NAME_STATE, NAME_CODE = 0, 1, 2, 3
 ABSENT, PLAIN, ODD = 0, 1, 2
 # What a row waits with until its other fields are known: places of texts, by what is kept of them.
 EVENT_TEXT, ACCOUNT_TEXT, TENANT_TEXT, ACCOUNT_NAME = 0, 2, 4, 6
+COUNTER_TEXT, OWNER_TEXT, GROUP_TEXT = 7, 9, 11
 ZERO = np.uint64(0)
 # Longer ones go to the referee, who says when a line is too long; no plain row comes near that.
 FOREIGN_TEXT_MAX = 4_096
@@ -62,6 +63,8 @@ MURMUR_HALF = _OFFSETS["account_murmur2"] // 4
 SOURCE_WORD = _OFFSETS["source_1"] // 8
 EVENT_WORD = _OFFSETS["event_1"] // 8
 ACCOUNT_WORD = _OFFSETS["account_1"] // 8
+NAME_WORD = _OFFSETS["name_1"] // 8
+NOTICE_WORD = _OFFSETS["notice_1"] // 8
 
 
 @kernel
@@ -301,17 +304,36 @@ def _put_identity(batch: Batch, row: int, rows: RowViews, work: Work, keys: Any)
     if length == 0:
         return
     name, tenant_length = pending[row, ACCOUNT_NAME] - 1, pending[row, TENANT_TEXT + 1]
+    if tenant_length > 0:
+        tenant, _ = hash_text(data, pending[row, TENANT_TEXT], tenant_length, ZERO, key)
     if name >= 0 and tenant_length == 0:
         rows.hashes[row, ACCOUNT_WORD] = batch.hashes[name, 0]
         rows.hashes[row, ACCOUNT_WORD + 1] = batch.hashes[name, 1]
         rows.halves[row, MURMUR_HALF] = np.uint32(batch.hashes[name, 2])
-        return
-    if tenant_length > 0:
-        tenant, _ = hash_text(data, pending[row, TENANT_TEXT], tenant_length, ZERO, key)
-    one, two = hash_text(data, start, length, tenant, key)
-    rows.hashes[row, ACCOUNT_WORD] = one
-    rows.hashes[row, ACCOUNT_WORD + 1] = two
-    rows.halves[row, MURMUR_HALF] = np.uint32(murmur2(data, start, length))
+    else:
+        one, two = hash_text(data, start, length, tenant, key)
+        rows.hashes[row, ACCOUNT_WORD] = one
+        rows.hashes[row, ACCOUNT_WORD + 1] = two
+        rows.halves[row, MURMUR_HALF] = np.uint32(murmur2(data, start, length))
+    _put_parties(batch, row, rows, work, (key, tenant))
+
+
+@kernel
+def _put_parties(batch: Batch, row: int, rows: RowViews, work: Work, keys: Any) -> None:
+    """Hash whom a fill was with, or who is behind an account."""
+    data, pending = batch.data, work.pending
+    key, tenant = keys
+    start, length = pending[row, COUNTER_TEXT], pending[row, COUNTER_TEXT + 1]
+    if length > 0:
+        one, two = hash_text(data, start, length, tenant, key)
+        rows.hashes[row, NAME_WORD] = one
+        rows.hashes[row, NOTICE_WORD] = two
+    start, length = pending[row, OWNER_TEXT], pending[row, OWNER_TEXT + 1]
+    if length > 0:
+        rows.hashes[row, NAME_WORD], _ = hash_text(data, start, length, tenant, key)
+    start, length = pending[row, GROUP_TEXT], pending[row, GROUP_TEXT + 1]
+    if length > 0:
+        rows.hashes[row, NOTICE_WORD], _ = hash_text(data, start, length, tenant, key)
 
 
 @kernel

@@ -33,7 +33,7 @@ HASH_FIELDS = 3
 ABSENT, PLAIN, ODD = 0, 1, 2
 # What a row waits with until its other fields are known: places of texts, by what is kept of them.
 EVENT_TEXT, ACCOUNT_TEXT, TENANT_TEXT, ACCOUNT_NAME = 0, 2, 4, 6
-PENDING_FIELDS = 7
+PENDING_FIELDS = 13
 FULL = np.uint64(0xFFFFFFFFFFFFFFFF)
 ZERO = np.uint64(0)
 MONEY_TEXT_MAX = 32  # no plain spelling of money is longer

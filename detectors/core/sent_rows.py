@@ -198,4 +198,8 @@ class Sender:
             return None
         sent = np.zeros(count, SENT)
         fill_sent(rows, steps, room[:count], arrays, sent)
-        return SentColumns(sent, columns.raw).own_lines()
+        if isinstance(columns.raw, np.ndarray):
+            return SentColumns(sent, columns.raw).own_lines()
+        written, raw = EventColumns(rows[room[:count]], columns.raw).lines()
+        sent["line_start"], sent["line_length"] = written["line_start"], written["line_length"]
+        return SentColumns(sent, raw)
