@@ -136,7 +136,8 @@ class LiveStep(AccountStep):
         if len(self.places) >= self.lane_count:
             places = self.places.values()
             waited_for = [p.high_ns for p in places if not p.is_ended]
-            high_ns = min(waited_for or [p.high_ns for p in places])
+            # When all have ended, whichever was the last, nothing can come that is older than any.
+            high_ns = min(waited_for) if waited_for else max(p.high_ns for p in places)
             self.lane_time.high_ns = max(self.lane_time.high_ns, high_ns)
         return self.lane_time.high_ns - self.stage.config.lateness_most_ns
 
