@@ -24,14 +24,14 @@ from detectors.core.instrument_state import (
     YOUNGEST,
 )
 from detectors.core.registrations import registered
-from detectors.core.tables import LIVE, find, insert, mix, remove
-from schemas.columns import FLAG_SIMULATED, KIND
+from detectors.core.tables import LIVE, USED, find, insert, mix, remove
+from schemas.columns import FLAG_REGISTRATIONS, FLAG_SIMULATED, KIND
 from schemas.jit import Int, inlined, kernel
 
 _FILL: Final = KIND["fill"]
 _FILE: Final = KIND["ref.account"]
 # Why ``take_trades`` returned.
-DONE, MEET, FILE = range(3)
+DONE, MEET, FILE, LEARN = range(4)
 
 
 @inlined
@@ -112,11 +112,8 @@ def _shared(arrays: Any, row: Any, other_1: Int, other_2: Int) -> Any:
 
 
 @kernel
-def _greet(arrays: Any, row: Any, i: Int, fresh: Any, progress: Any) -> Any:
-    """Return the row of the row's account, a new one where it has none: its name is noted."""
-    index = _holder_of(arrays, row["account_1"], row["account_2"])
-    if index >= 0:
-        return index
+def _new_holder(arrays: Any, row: Any) -> Any:
+    """Give the row's account a row with nothing on file."""
     index = insert(
         arrays.holder_heads,
         arrays.holders,
@@ -130,9 +127,57 @@ def _greet(arrays: Any, row: Any, i: Int, fresh: Any, progress: Any) -> Any:
     holder["group_1"] = 0
     holder["name_start"] = 0
     holder["name_size"] = 0
+    return index
+
+
+@inlined
+def _note(i: Int, notes: Any) -> None:
+    """Note that the row's account needs the names that stand on the row."""
+    fresh, progress = notes
     fresh[progress[1]] = i
     progress[1] += 1
+
+
+@kernel
+def _greet(arrays: Any, row: Any, i: Int, notes: Any) -> Any:
+    """Return the row of the row's account, a new one where it has none."""
+    index = _holder_of(arrays, row["account_1"], row["account_2"])
+    if index < 0:
+        index = _new_holder(arrays, row)
+        _note(i, notes)
     return index
+
+
+@kernel
+def _renames(arrays: Any, row: Any) -> Any:
+    """Say whether a file changes who is behind an account that has a row."""
+    index = _holder_of(arrays, row["account_1"], row["account_2"])
+    if index < 0:
+        return False
+    holder = arrays.holders[index]
+    return holder["owner_1"] != row["counter_1"] or holder["group_1"] != row["counter_2"]
+
+
+@kernel
+def _on_file(arrays: Any, row: Any, i: Int, step: Any, notes: Any) -> Any:
+    """Take a file on an account; say whether Python must replace its registrations.
+
+    Who has nothing on file needs no row.
+    """
+    lists = row["flags"] & FLAG_REGISTRATIONS != 0
+    index = _holder_of(arrays, row["account_1"], row["account_2"])
+    if index < 0:
+        if row["counter_1"] == 0 and row["counter_2"] == 0 and not lists:
+            return False
+        index = _new_holder(arrays, row)
+        _note(i, notes)
+    elif _renames(arrays, row):
+        _note(i, notes)
+    holder = arrays.holders[index]
+    holder["owner_1"] = row["counter_1"]
+    holder["group_1"] = row["counter_2"]
+    step["account"] = index
+    return lists or holder["registrations"] > 0
 
 
 @kernel
@@ -172,7 +217,7 @@ def _join(arrays: Any, row: Any, step: Any, other: Any, shared: Any) -> None:
 
 @kernel
 def _on_second(arrays: Any, row: Any, i: Int, step: Any, index: Int, notes: Any) -> None:
-    """Take the second report of a trade; ``notes`` are (fresh, progress)."""
+    """Take the second report of a trade; ``notes`` as ``take_trades`` has them."""
     first = arrays.sides[index]
     if first["side"] == row["side"] or first["state"] == SIDE_DONE:
         return  # the same side again, or a third report
@@ -188,7 +233,7 @@ def _on_second(arrays: Any, row: Any, i: Int, step: Any, index: Int, notes: Any)
     shared = _shared(arrays, row, other[0], other[1])
     if shared[0] == BY_NOTHING:
         return
-    step["account"] = _greet(arrays, row, i, notes[0], notes[1])
+    step["account"] = _greet(arrays, row, i, notes)
     _join(arrays, row, step, other, shared)
     step["what"] |= c.OTHER_SIDE if was == SIDE_TOLD else c.SELF_TRADE
     step["other_position"] = first["position"]
@@ -196,7 +241,7 @@ def _on_second(arrays: Any, row: Any, i: Int, step: Any, index: Int, notes: Any)
 
 @kernel
 def _on_first(arrays: Any, row: Any, i: Int, step: Any, notes: Any) -> None:
-    """Take the first report of a trade; ``notes`` are (fresh, progress)."""
+    """Take the first report of a trade; ``notes`` as ``take_trades`` has them."""
     if row["counter_1"] == 0 and row["counter_2"] == 0:
         instrument = arrays.instruments[step["instrument"]]
         instrument["one_sided"] += 1
@@ -208,7 +253,7 @@ def _on_first(arrays: Any, row: Any, i: Int, step: Any, notes: Any) -> None:
     if shared[0] == BY_NOTHING:
         return  # strangers: what the other side reports changes nothing
     _keep_side(arrays, row, SIDE_TOLD)
-    step["account"] = _greet(arrays, row, i, notes[0], notes[1])
+    step["account"] = _greet(arrays, row, i, notes)
     _join(arrays, row, step, (row["counter_1"], row["counter_2"]), shared)
     step["what"] |= c.SELF_TRADE
 
@@ -260,9 +305,7 @@ def _clear(step: Any, row: Any) -> None:
 
 
 @kernel
-def take_trades(
-    arrays: Any, settings: Any, rows: Any, steps: Any, fresh: Any, progress: Any
-) -> Any:
+def take_trades(arrays: Any, settings: Any, rows: Any, steps: Any, notes: Any, named: Int) -> Any:
     """Turn rows into trades, in their order, until all are taken or Python must do something.
 
     Parameters
@@ -273,24 +316,32 @@ def take_trades(
         Shape (n,), dtype ``SENT``, in order of time.
     steps
         Shape (n,), dtype ``TRADE``, filled here.
-    fresh
-        Shape (n,), int64: receives the rows whose account has got a row and needs a name.
-    progress
-        Shape (2,), int64: rows taken so far, and how many stand in ``fresh``.
+    notes
+        ``fresh``, shape (n,), int64: receives the rows whose account needs the names on them; and
+        ``progress``, shape (2,), int64: rows taken so far, and how many stand in ``fresh``.
+    named
+        How many parties have a name.
 
     Returns
     -------
     int
         ``DONE``; ``MEET`` where the next row brings an instrument that has no row; ``FILE`` where
-        the last row taken is a file on an account.
+        the last row taken replaces registrations; ``LEARN`` where the next changes a name, and
+        those noted so far must be learnt before.
     """
-    notes = (fresh, progress)
+    progress = notes[1]
     for i in range(progress[0], len(rows)):
         row, step = rows[i], steps[i]
         if row["kind"] == _FILE:
-            _clear(step, row)
+            # Parties are called as they were when they got their row.
+            is_due = progress[1] > 0 or arrays.party_counters[USED] > named
+            if is_due and _renames(arrays, row):
+                return LEARN
             progress[0] = i + 1
-            return FILE
+            _clear(step, row)
+            if _on_file(arrays, row, np.int64(i), step, notes):
+                return FILE
+            continue
         instrument = find(
             arrays.instrument_heads, arrays.instruments, row["instrument_1"], row["venue_1"]
         )

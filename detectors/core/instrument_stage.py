@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from msgspec import Struct, json
 from numpy.typing import NDArray
 
 from detectors.core.blocks import dump_blocks, take_up
 from detectors.core.contract import Detector
 from detectors.core.findings import Narrator, Who
-from detectors.core.instrument_kernels import DONE, MEET, take_trades
+from detectors.core.instrument_kernels import DONE, FILE, LEARN, MEET, take_trades
 from detectors.core.instrument_state import (
     BY_ACCOUNT,
     BY_GROUP,
@@ -29,7 +30,7 @@ from detectors.core.registrations import entries_of
 from detectors.core.scopes import rules_for
 from detectors.core.sent_rows import SentColumns
 from detectors.core.stage import Names, StageOutput
-from detectors.core.tables import find, insert
+from detectors.core.tables import insert
 from schemas.columns import HashKey
 from schemas.events import RefAccount
 from schemas.referee import Names as EventNames
@@ -39,6 +40,18 @@ ROWS_AT_ONCE: Final = 8_192  # steps of so many rows stay in the processor's cac
 _ROWS_AHEAD: Final = 1_024  # a table that is short grows for at least so many rows
 _PPM: Final = 1_000_000
 _SHARED: Final = {BY_ACCOUNT: "account", BY_OWNER: "beneficial_owner", BY_GROUP: "control_group"}
+
+
+class _Behind(Struct, gc=False):
+    """Who stands on a line: the account, and those behind it where the line is a file on it."""
+
+    tenant: str | None = None
+    account_id: str = ""
+    beneficial_owner: str | None = None
+    control_group: str | None = None
+
+
+_BEHIND: Final = json.Decoder(_Behind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,26 +142,33 @@ class InstrumentStage:
         fresh, progress = self._scratch.fresh, self._scratch.progress
         progress[:] = 0
         while True:
-            arrays = self.state.arrays()
-            stop = take_trades(arrays, self._settings, columns.rows, steps, fresh, progress)
-            self._learn_names(columns, steps["account"], fresh[: progress[1]])
-            progress[1] = 0
+            arrays, named = self.state.arrays(), len(self.party_names)
+            stop = take_trades(
+                arrays, self._settings, columns.rows, steps, (fresh, progress), named
+            )
+            if stop in {DONE, LEARN}:
+                self._learn_names(columns, steps["account"], fresh[: progress[1]])
+                progress[1] = 0
             if stop == DONE:
                 return
             index = int(progress[0])
             if stop == MEET:
                 self._meet_instrument(columns.rows[index], columns.line(index))
-            else:
-                self._file(columns.rows[index - 1], columns.line(index - 1))
+            elif stop == FILE:
+                self._register(int(steps["account"][index - 1]), columns.line(index - 1))
 
     def _learn_names(
         self, columns: SentColumns, holders: NDArray[np.int32], fresh: NDArray[np.int64]
     ) -> None:
-        """Give accounts and parties that have just got a row their names."""
+        """Give accounts and parties that need them their names."""
+        names = []
         for row in fresh.tolist():
-            names = names_of(columns.line(row))
-            name = f"{names.tenant or self.config.tenant}\0{names.account_id}\0\0"
-            self.state.set_name(int(holders[row]), name.encode())
+            said = _BEHIND.decode(columns.line(row))
+            behind = (said.beneficial_owner or "", said.control_group or "")
+            tenant = said.tenant or self.config.tenant
+            names.append("\0".join((tenant, said.account_id, *behind)).encode())
+        if names:
+            self.state.set_names(holders[fresh], names)
         parties = self.state.parties
         for index in range(len(self.party_names), parties.used):
             party = parties.rows[index]
@@ -179,28 +199,13 @@ class InstrumentStage:
         met["rules"] = rules_for(self.detectors, names.instrument, names.venue)
         met["day"], met["fills"], met["one_sided"] = -1, 0, 0
 
-    def _file(self, row: np.void, line: bytes) -> None:
-        """Replace what is on file about an account; who has nothing on file needs no row."""
+    def _register(self, holder: int, line: bytes) -> None:
+        """Replace the registrations of an account."""
         event = decode(line)
         assert isinstance(event, RefAccount), "no other kind files anything"
-        table = self.state.holders
-        key_1, key_2 = row["account_1"], row["account_2"]
-        index = int(find(table.heads, table.rows, key_1, key_2))
-        if index < 0:
-            if not (row["counter_1"] or row["counter_2"] or event.registrations):
-                return
-            table.reserve(1)
-            index = int(insert(table.heads, table.rows, table.counters, key_1, key_2))
-            for name in ("registrations", "name_start", "name_size"):
-                table.rows[name][index] = 0
-        holder = table.rows[index]
-        holder["owner_1"], holder["group_1"] = row["counter_1"], row["counter_2"]
-        held = int(holder["registrations"])
+        row = self.state.holders.rows[holder]
         listed = entries_of(event, self.config.key)
-        holder["registrations"] = self.state.registrations.replace(held, listed)
-        tenant = event.tenant or self.config.tenant
-        names = (tenant, event.account_id, event.beneficial_owner or "", event.control_group or "")
-        self.state.set_name(index, "\0".join(map(str, names)).encode())
+        row["registrations"] = self.state.registrations.replace(int(row["registrations"]), listed)
 
     def _detect(self, columns: SentColumns, steps: NDArray[np.void], output: StageOutput) -> None:
         """Let every rule see the steps, and tell what they find in the rows' order."""

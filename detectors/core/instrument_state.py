@@ -176,15 +176,17 @@ class InstrumentState:
         start = int(row["name_start"])
         return self.names[start : start + int(row["name_size"])].decode().split("\0")
 
-    def set_name(self, holder: int, name: bytes) -> None:
-        """Give a holder its names, in the place of those it had."""
-        row = self.holders.rows[holder]
-        start, size = int(row["name_start"]), int(row["name_size"])
-        if self.names[start : start + size] == name:
-            return
-        self.dead_bytes += size
-        row["name_start"], row["name_size"] = len(self.names), len(name)
-        self.names += name
+    def set_names(self, holders: NDArray[np.int32], names: list[bytes]) -> None:
+        """Give holders their names, each in the place of the one it had; the last one stands."""
+        sizes = np.array([len(name) for name in names])
+        rows = self.holders.rows
+        rows["name_start"][holders] = len(self.names) + np.cumsum(sizes) - sizes
+        changed = np.unique(holders)
+        before = int(rows["name_size"][changed].sum())
+        rows["name_size"][holders] = sizes
+        after = int(rows["name_size"][changed].sum())
+        self.names += b"".join(names)
+        self.dead_bytes += before + int(sizes.sum()) - after
         if 2 * self.dead_bytes > len(self.names):
             self._pack_names()
 
