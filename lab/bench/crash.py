@@ -2,8 +2,8 @@
 
 A chain is one data folder: the same command is started, killed, started again … and at last left to
 finish. Half of the kills fall at random times, the others at named points (``flows.crash``); starts
-change between one process and two, and sometimes the second process is the one killed. On Kafka the
-same events come on two topics, eight lanes in all.
+change between one process, two and four, and sometimes another than the first is the one killed. On
+Kafka the same events come on two topics, eight lanes in all.
 """
 
 import random
@@ -14,6 +14,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -50,6 +51,8 @@ _WORK_SHARE: Final = 0.4  # of an unbroken run's time at work: a chain's starts 
 _POLL_SECONDS: Final = 0.005
 _WAIT_SECONDS: Final = 120.0
 _WORKER_SHARE: Final = 0.3
+# Processes of a start, and how often: four start slowly where there are two processors.
+_PROCESSES: Final = ((1, 2, 4), (3, 3, 1))
 _NANOSECONDS: Final = 1e9
 # How often a run of a few epochs passes each point; a kill falls at a random one of the passings.
 _PASSINGS: Final = {"snapshot.account": 60, "between": 30, "ledger.mid_apply": 2}
@@ -74,6 +77,7 @@ class Tally:
     kills: Counter[str] = field(default_factory=Counter)
     by_processes: Counter[str] = field(default_factory=Counter)
     of_worker: int = 0
+    rescales: Counter[str] = field(default_factory=Counter)
     before_completion: int = 0
     chains: int = 0
     missed: int = 0
@@ -111,7 +115,8 @@ def run(*, quick: bool, say: Callable[[str], None], kafka: str = "") -> dict[str
             "kills": tally.count,
             "kills_by_point": dict(sorted(tally.kills.items())),
             "kills_by_processes": dict(sorted(tally.by_processes.items())),
-            "kills_of_worker_1": tally.of_worker,
+            "kills_of_other_processes": tally.of_worker,
+            "rescales": dict(sorted(tally.rescales.items())),
             "kills_before_completion": tally.before_completion,
             "starts_that_ended_before_their_kill": tally.missed,
             "runs_compared": tally.chains,
@@ -192,9 +197,12 @@ class _Bench:
         assert not content.faults, content.faults
         return content
 
-    def _finish(self, data: Path) -> None:
-        summary = processes.finish(processes.start(self._command(data, self._rng.choice((1, 2)))))
+    def _finish(self, data: Path, count: int) -> None:
+        summary = processes.finish(processes.start(self._command(data, count)))
         assert summary["complete"], summary
+
+    def _how_many(self) -> int:
+        return self._rng.choices(*_PROCESSES)[0]
 
     def _command(self, data: Path, count: int) -> list[str]:
         return processes.replay_command([self._input], data, count, SETTINGS)
@@ -204,14 +212,18 @@ class _Bench:
         data = self._folder / f"chain-{self._chains}"
         self._chains += 1
         self._share_pepper(data)
+        counts = []
         for _ in range(min(_CHAIN_KILLS, len(wanted))):
             kill = self._plan(wanted[0], is_first_try=tally.missed == 0)
+            counts.append(kill.processes)
             if not self._start_and_kill(data, kill, tally):
                 tally.missed += 1
                 wanted.append(wanted.pop(0))
                 break
             wanted.pop(0)
-        self._finish(data)
+        counts.append(self._how_many())
+        self._finish(data, counts[-1])
+        tally.rescales.update(f"{old}-{new}" for old, new in pairwise(counts) if old != new)
         tally.add(compare(expected, read_content(data)))
         shutil.rmtree(data)
 
@@ -227,7 +239,7 @@ class _Bench:
         passings = _PASSINGS.get(point, _PASSINGS_USUAL)
         is_early = point == RANDOM and rng.random() < _EARLY_SHARE
         count = rng.randint(1, passings if is_first_try else max(1, passings // 2))
-        how_many = rng.choice((1, 2))
+        how_many = self._how_many()
         return Kill(
             point=point,
             count=count,
@@ -258,13 +270,13 @@ class _Bench:
 def _kill_in_time(
     process: "subprocess.Popen[bytes]", data: Path, kill: Kill, before: list[int]
 ) -> bool:
-    """Kill a start by the clock; say whether it was its worker that was hit."""
+    """Kill a start by the clock; say whether another process than its first was hit."""
     if not kill.is_early:
         wait_for_work(process, data, before)
     _pause(kill.delay_seconds)
     workers = processes.children_of(process.pid) if kill.hits_worker else []
     if process.poll() is None:
-        processes.kill(workers[0] if workers else process.pid)
+        processes.kill(workers[-1] if workers else process.pid)
     return bool(workers)
 
 

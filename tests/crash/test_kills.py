@@ -1,4 +1,4 @@
-"""Twenty kills, at random and named moments, one process and two: nothing lost, nothing doubled."""
+"""Twenty kills, at random and named moments, one process to four: nothing lost, nothing doubled."""
 
 from pathlib import Path
 
@@ -19,6 +19,7 @@ def test_killed_runs_leave_what_an_unbroken_run_leaves(tmp_path: Path) -> None:
     assert tally.doubled.total() == 0, tally.examples
     assert tally.changed.total() == 0, tally.examples
     assert tally.count == crash.KILLS_QUICK
+    assert tally.rescales.total() > 0
     assert tally.before_completion >= 0.8 * crash.KILLS_QUICK  # 90 % of the long version's 200
     assert set(POINTS) < set(tally.kills)
     # The comparison is worth nothing if there was little to lose.
