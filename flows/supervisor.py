@@ -182,6 +182,9 @@ class _Life:
         threading.Thread(target=self._read, args=(told,), daemon=True).start()
 
     def _await_end(self) -> None:
+        if not hasattr(os, "waitid"):  # as on macOS
+            self._heard.put(self._process.wait())
+            return
         # Left as a zombie, so that its number, which is its group's too, goes to nobody else.
         ended = os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
         assert ended is not None

@@ -2,10 +2,10 @@
 
 A chain is one data folder: the same command is started, killed, started again … and at last left to
 finish. Half of the kills fall at random times, the others at named points (``flows.crash``); starts
-change between one process and two, and between whole snapshots and pointers to files of state, and
-sometimes the second process is the one killed. On Kafka the same events come on two topics, eight
-lanes in all, and a broker may be restarted under each chain's last start. The first chain begins
-with a start whose disk is full half-way.
+change between one process, two and four, and between whole snapshots and pointers to files of state,
+and sometimes another process than the first is the one killed. On Kafka the same events come on two
+topics, eight lanes in all, and a broker may be restarted under each chain's last start. The first
+chain begins with a start whose disk is full half-way.
 """
 
 import random
@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -58,6 +59,8 @@ _POLL_SECONDS: Final = 0.005
 _WAIT_SECONDS: Final = 120.0
 _WORKER_SHARE: Final = 0.3
 _POINTER_SHARE: Final = 0.5
+# Processes of a start, and how often: four start slowly where there are two processors.
+_PROCESSES: Final = ((1, 2, 4), (3, 3, 1))
 _NANOSECONDS: Final = 1e9
 _EXIT_NO_ROOM: Final = 4  # as docs/reference/cli.md has it
 # How often a run of a few epochs passes each point; a kill falls at a random one of the passings.
@@ -90,6 +93,7 @@ class Tally:
     kills: Counter[str] = field(default_factory=Counter)
     by_processes: Counter[str] = field(default_factory=Counter)
     of_worker: int = 0
+    rescales: Counter[str] = field(default_factory=Counter)
     before_completion: int = 0
     chains: int = 0
     missed: int = 0
@@ -151,7 +155,8 @@ def run(
             "kills": tally.count,
             "kills_by_point": dict(sorted(tally.kills.items())),
             "kills_by_processes": dict(sorted(tally.by_processes.items())),
-            "kills_of_worker_1": tally.of_worker,
+            "kills_of_other_processes": tally.of_worker,
+            "rescales": dict(sorted(tally.rescales.items())),
             "kills_before_completion": tally.before_completion,
             "starts_that_ended_before_their_kill": tally.missed,
             "full_disks": tally.full_disks,
@@ -236,15 +241,18 @@ class _Bench:
         assert not content.faults, content.faults
         return content
 
-    def _finish(self, data: Path, tally: Tally) -> None:
+    def _finish(self, data: Path, count: int, tally: Tally) -> None:
         before = _traces(data)
-        process = processes.start(self._command(data, self._rng.choice((1, 2))))
+        process = processes.start(self._command(data, count))
         if self._restart_broker is not None:
             wait_for_work(process, data, before)
             self._restart_broker()
             tally.broker_restarts += 1
         summary = processes.finish(process)
         assert summary["complete"], summary
+
+    def _how_many(self) -> int:
+        return self._rng.choices(*_PROCESSES)[0]
 
     def _fill_disk(self, data: Path, tally: Tally) -> None:
         """Start with room for half of the largest file there will be: it must end and say so."""
@@ -264,14 +272,18 @@ class _Bench:
         self._share_pepper(data)
         if tally.full_disks == 0:
             self._fill_disk(data, tally)
+        counts = []
         for _ in range(min(_CHAIN_KILLS, len(wanted))):
             kill = self._plan(wanted[0], is_first_try=tally.missed == 0)
+            counts.append(kill.processes)
             if not self._start_and_kill(data, kill, tally):
                 tally.missed += 1
                 wanted.append(wanted.pop(0))
                 break
             wanted.pop(0)
-        self._finish(data, tally)
+        counts.append(self._how_many())
+        self._finish(data, counts[-1], tally)
+        tally.rescales.update(f"{old}-{new}" for old, new in pairwise(counts) if old != new)
         tally.add(compare(expected, read_content(data)))
         shutil.rmtree(data)
 
@@ -287,7 +299,7 @@ class _Bench:
         passings = _PASSINGS.get(point, _PASSINGS_USUAL)
         is_early = point == RANDOM and rng.random() < _EARLY_SHARE
         count = rng.randint(1, passings if is_first_try else max(1, passings // 2))
-        how_many = rng.choice((1, 2))
+        how_many = self._how_many()
         return Kill(
             point=point,
             count=count,
@@ -325,13 +337,13 @@ def _run_aside(command: str) -> None:
 def _kill_in_time(
     process: "subprocess.Popen[bytes]", data: Path, kill: Kill, before: list[int]
 ) -> bool:
-    """Kill a start by the clock; say whether it was its worker that was hit."""
+    """Kill a start by the clock; say whether another process than its first was hit."""
     if not kill.is_early:
         wait_for_work(process, data, before)
     _pause(kill.delay_seconds)
     workers = processes.children_of(process.pid) if kill.hits_worker else []
     if process.poll() is None:
-        processes.kill(workers[0] if workers else process.pid)
+        processes.kill(workers[-1] if workers else process.pid)
     return bool(workers)
 
 

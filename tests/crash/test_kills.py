@@ -1,4 +1,4 @@
-"""Kills at random and named moments, one process and two: nothing lost, nothing doubled."""
+"""Kills at random and named moments, one process to four: nothing lost, nothing doubled."""
 
 import os
 from pathlib import Path
@@ -23,6 +23,7 @@ def test_killed_runs_leave_what_an_unbroken_run_leaves(tmp_path: Path) -> None:
     assert tally.changed.total() == 0, tally.examples
     assert tally.count == KILLS
     assert tally.full_disks == 1
+    assert tally.rescales.total() > 0
     assert tally.before_completion >= 0.8 * KILLS  # 90 % of the long version's 200
     assert {*POINTS, *STATE_POINTS} < set(tally.kills)
     # The comparison is worth nothing if there was little to lose.
