@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from flows.align import Backlog
 from flows.edges.kafka_reader import LaneMessages
 from flows.edges.kafka_url import PARTITIONS_MAX, parse
 from flows.kafka_source import KafkaLanesReader, KafkaOptions
@@ -92,10 +93,14 @@ class ListReader:
 
 
 def lanes_reader(
-    reader: ListReader, control: Path, url: str = URL, idle_ns: int = 2**62
+    reader: ListReader,
+    control: Path,
+    url: str = URL,
+    idle_ns: int = 2**62,
+    backlog: Backlog | None = None,
 ) -> KafkaLanesReader:
     scanner = Scanner(HashKey(1, 2), tenant="default")
-    options = KafkaOptions(idle_ns=idle_ns)
+    options = KafkaOptions(idle_ns=idle_ns, backlog=backlog)
     return KafkaLanesReader(parse(url), reader, scanner, options, control)  # type: ignore[arg-type]
 
 
