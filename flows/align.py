@@ -154,6 +154,38 @@ class Align:
         return align
 
 
+@dataclass(slots=True)
+class Backlog:
+    """How many rows wait in this process, and whether a lane may go on regardless.
+
+    Rows wait for the lane furthest behind. So where too many do, lanes that are ahead of it stop
+    being read; it is read on, and lets them go. Instruments are dealt evenly, so that each process
+    sees by its own rows what the others see by theirs. Nothing is lost by it and nothing decided.
+
+    Attributes
+    ----------
+    rows_max
+        Rows that may wait in the process before lanes that are ahead must.
+    slack_ns
+        A lane may be so far ahead of what every shard has passed: the lateness, and a little.
+    """
+
+    rows_max: int
+    slack_ns: int
+    _held: dict[int, tuple[int, int]] = field(default_factory=dict)
+
+    def note(self, shard: int, align: "Align") -> None:
+        """Note how an instrument shard stands."""
+        self._held[shard] = (align.held, align.watermark_ns)
+
+    def must_wait(self, high_ns: int) -> bool:
+        """Say whether a lane that has come to ``high_ns`` must wait for others."""
+        if sum(held for held, _ in self._held.values()) < self.rows_max:
+            return False
+        until_ns = max(watermark_ns for _, watermark_ns in self._held.values())
+        return high_ns > until_ns + self.slack_ns
+
+
 def in_order(columns: SentColumns) -> SentColumns:
     """Return rows in the order in which the instrument stage takes them."""
     rows = columns.rows

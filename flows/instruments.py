@@ -10,7 +10,7 @@ from msgspec import Struct
 from detectors.core.instrument_stage import InstrumentStage
 from detectors.core.sent_rows import SentColumns, join
 from detectors.core.stage import StageOutput
-from flows.align import Align, Mark
+from flows.align import Align, Backlog, Mark
 from flows.arrivals import Arrival
 from flows.lanes import NEVER_NS
 from flows.packing import pack_tree, unpack_tree
@@ -81,11 +81,14 @@ class InstrumentStep:
         A stage with the run's aligned detectors.
     align
         Its rows.
+    backlog
+        Told how many of them wait.
     """
 
     shard: int
     stage: InstrumentStage
     align: Align
+    backlog: Backlog | None = None
     next_number: int = 0
     told_ns: int = NEVER_NS
     closed_until_ns: int = NEVER_NS
@@ -97,6 +100,8 @@ class InstrumentStep:
         self.align.add(message.columns, message.marks)
         self.arrivals += message.arrivals
         columns = self.align.release()
+        if self.backlog is not None:
+            self.backlog.note(self.shard, self.align)
         output = StageOutput() if len(columns) == 0 else self.stage.take(columns)
         watermark_ns = self.align.released_ns
         self._close(watermark_ns, output)
@@ -130,6 +135,10 @@ class InstrumentStep:
             rests_on=rests_on,
         )
 
+    def row_counts(self) -> dict[str, int]:
+        """Return how many rows each kind of table holds, and how many wait for their time."""
+        return self.stage.row_counts() | {"waiting": self.align.held}
+
     def totals(self) -> dict[str, int]:
         """Return the shard's counts so far."""
         return self.stage.totals() | {"behind_align": self.align.behind}
@@ -155,9 +164,10 @@ class InstrumentStep:
         sources: int,
         make_stage: Callable[[], InstrumentStage],
         state: dict[str, Any] | None,
+        backlog: Backlog | None = None,
     ) -> "InstrumentStep":
         """Start a shard, from a snapshot where there is one."""
-        step = cls(shard, make_stage(), Align(sources))
+        step = cls(shard, make_stage(), Align(sources), backlog)
         if state is not None:
             step.stage.restore(unpack_tree(state["stage"]))
             step.align = Align.load(sources, state["align"])

@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 
 from flows import clock
+from flows.align import Backlog
 from flows.control import ControlLog, ControlRecord
 from flows.edges.kafka_reader import KafkaReader, LaneMessages, first_offset
 from flows.edges.kafka_url import KafkaLanes, KafkaProblem, KafkaUrl
@@ -45,11 +46,14 @@ class KafkaOptions:
         Taken from the client by one call, at most.
     idle_ns
         A lane without a message for so long, by the clock, is taken to be idle.
+    backlog
+        Says which lanes must wait for others; None: none has to.
     """
 
     properties: Mapping[str, str] = field(default_factory=dict)
     messages_at_once: int = 10_000
     idle_ns: int = 5_000_000_000
+    backlog: Backlog | None = None
 
 
 @dataclass(slots=True)
@@ -140,6 +144,7 @@ class KafkaLanesReader:
         self._ready_bytes = [0] * SLOTS
         self._paused: set[int] = set()
         self._held: set[int] = set()
+        self._ahead: set[int] = set()  # lanes that wait for others
         self._lane_count = 0
         self._is_open = False
 
@@ -165,7 +170,7 @@ class KafkaLanesReader:
         self._ready_bytes[slot] = 0
         if slot in self._paused:
             self._paused.remove(slot)
-            self._reader.resume(self._lanes_of(slot))
+            self._reader.resume(set(self._lanes_of(slot)) - self._ahead)
         return ready
 
     def _lanes_of(self, slot: int) -> list[int]:
@@ -250,6 +255,7 @@ class KafkaLanesReader:
 
     def _pump(self) -> None:
         """Read once, and see to lanes that are quiet."""
+        self._hold_back()
         for number, messages in self._reader.pump().items():
             lane = self._lanes[number]
             if messages.values:
@@ -267,6 +273,22 @@ class KafkaLanesReader:
             self._lane_count = self._reader.count_lanes()
             with closing(ControlLog(self._control_path)) as control:
                 self._add(found, control, [], frozenset())
+
+    def _hold_back(self) -> None:
+        """Stop reading lanes that are too far ahead of the others, and go on when they are not."""
+        if self._kafka.backlog is None:
+            return
+        lanes = self._lanes.values()
+        must = self._kafka.backlog.must_wait
+        ahead = {lane.number for lane in lanes if must(lane.state.time.high_ns)}
+        if ahead - self._ahead:
+            self._reader.pause(ahead - self._ahead)
+        freed = {n for n in self._ahead - ahead if _slot(self._lanes[n]) not in self._paused}
+        if freed:
+            self._reader.resume(freed)
+        self._ahead = ahead
+        for number in ahead:  # a lane that we do not read is not idle
+            self._lanes[number].heard_ns = clock.monotonic_ns()
 
     def _pieces(self, lane: _Lane, messages: LaneMessages) -> Iterator[LaneMessages]:
         """Yield the messages before the lane's end, cut where a heartbeat once stood."""

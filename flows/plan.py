@@ -19,6 +19,7 @@ from detectors.core.registry import build_detectors, detector_names, detector_ty
 from detectors.core.stage import AccountStage, StageConfig
 from flows import adapters, clock, topics
 from flows.acts import ActMaker
+from flows.align import Backlog
 from flows.arrivals import Arrival, ArrivalLog
 from flows.calendars import TradingDays
 from flows.config import Config
@@ -141,6 +142,7 @@ class Plan:
     pulse: Pulse = field(default_factory=Pulse)
     compactor: Compactor = field(default_factory=Compactor)
     _identities: tuple[InputSource, ...] = ()
+    _shared_backlog: Backlog | None = None
 
     @property
     def paths(self) -> Paths:
@@ -214,6 +216,7 @@ class Plan:
             properties=self.config.value("kafka.properties"),
             messages_at_once=int(self.config.value("kafka.messages_at_once")),
             idle_ns=int(float(self.config.value("intake.idle_seconds")) * SECOND_NS),
+            backlog=self._backlog() if self.instrument_shards else None,
         )
 
     def _lanes(self) -> list[tuple[InputSpec, str]]:
@@ -328,7 +331,22 @@ class Plan:
         self, index: int, make_stage: Callable[[], InstrumentStage], state: dict[str, Any] | None
     ) -> InstrumentStep:
         """Start one shard of instruments; to the writer they come after those of accounts."""
-        return InstrumentStep.resume(self.shards + index, self.shards, make_stage, state)
+        return InstrumentStep.resume(
+            self.shards + index, self.shards, make_stage, state, self._backlog()
+        )
+
+    def _backlog(self) -> Backlog:
+        """Return what the process's sources and instrument shards share."""
+        if self._shared_backlog is None:
+            lateness = (self.config.value("lateness_ns"), *self._late_sources().values())
+            self._shared_backlog = Backlog(
+                int(self.config.value("align.rows_max")), int(max(lateness)) + SECOND_NS
+            )
+        return self._shared_backlog
+
+    def _late_sources(self) -> Mapping[str, int]:
+        sources: Mapping[str, int] = self.config.value("lateness_sources")
+        return sources
 
     def _script(self, shard: int, ordinal: int) -> list[Arrival]:
         """Return the order of arrivals that an earlier run wrote down."""

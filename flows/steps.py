@@ -195,6 +195,10 @@ class AccountStep:
         assert isinstance(names, tuple)
         return dict.fromkeys(names, self.lane_time.high_ns)
 
+    def row_counts(self) -> dict[str, int]:
+        """Return how many rows each kind of table holds."""
+        return self.stage.row_counts()
+
     def totals(self) -> dict[str, int]:
         """Return the shard's counts so far."""
         # Every shard knows the lane's time, so only one of them may count what is the lane's.

@@ -105,6 +105,7 @@ SETTINGS: Final = (
 
     Setting("order_table.age_max_ns", 90 * DAY_NS, "ns of event time", "Orders good till cancelled, and orders on venues without a close, are let go at this age.", SECOND_NS, 3_650 * DAY_NS),
 
+    Setting("align.rows_max", 1_000_000, "rows a process", "So many rows may wait for the Kafka partition furthest behind (about 400 bytes a row) before those ahead of it stop being read; a file's lanes never part so far.", 1, 1_000_000_000, changes_results=False),
     Setting("trades.pair_window_ns", 10 * SECOND_NS, "ns of event time", "The first report of a trade waits so long for the other side's; two gateways report one trade within seconds.", 0, 7 * DAY_NS),
     Setting("trades.pairs_max", 1_048_576, "trades per instrument shard", "Caps the memory of trades that wait for their other side (80 bytes a trade); reaching it lets the oldest go, which is counted.", 1, 268_435_456),
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from flows.align import Backlog
 from flows.edges.kafka_reader import LaneMessages
 from flows.edges.kafka_url import PARTITIONS_MAX, parse
 from flows.kafka_source import KafkaLanesReader, KafkaOptions
@@ -92,11 +93,15 @@ class ListReader:
 
 
 def lanes_reader(
-    reader: ListReader, control: Path, url: str = URL, idle_ns: int = 2**62
+    reader: ListReader,
+    control: Path,
+    url: str = URL,
+    idle_ns: int = 2**62,
+    backlog: Backlog | None = None,
 ) -> KafkaLanesReader:
     asked = parse(url)
     messages = open_format(asked.format, HashKey(1, 2), "default")
-    options = KafkaOptions(idle_ns=idle_ns)
+    options = KafkaOptions(idle_ns=idle_ns, backlog=backlog)
     return KafkaLanesReader(asked, reader, messages, options, control)  # type: ignore[arg-type]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from kafka_parts import ListReader, lanes_reader
 
+from flows.align import Backlog
 from flows.arrivals import Arrival
 from flows.instruments import InstrumentStep, deal_sent
 from flows.kafka_source import SLOTS, KafkaLanesReader, freeze
@@ -33,8 +34,10 @@ class Run:
         control: Path,
         state: dict[str, Any] | None = None,
         script: list[tuple[int, Arrival]] | None = None,
+        backlog: Backlog | None = None,
     ) -> None:
-        self.reader: KafkaLanesReader = lanes_reader(ListReader(lists, list(schedule)), control)
+        self.list_reader = ListReader(lists, list(schedule))
+        self.reader: KafkaLanesReader = lanes_reader(self.list_reader, control, backlog=backlog)
         self.given = dict(state["given"]) if state else {}
         self.reader.resume(0, self.given)
         stage = plan.stage_factory(plan.source())
@@ -50,7 +53,7 @@ class Run:
         make_instruments = plan.instrument_stage_factory(plan.source())
         aligned = (state or {}).get("instruments", [None] * INSTRUMENTS)
         self.instruments: list[InstrumentStep] = [
-            InstrumentStep.resume(SHARDS + k, SHARDS, make_instruments, aligned[k])
+            InstrumentStep.resume(SHARDS + k, SHARDS, make_instruments, aligned[k], backlog)
             for k in range(INSTRUMENTS)
         ]
         self.messages: list[ShardMessage] = []

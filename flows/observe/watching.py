@@ -333,7 +333,7 @@ class WatchedLogic(StatefulBatchLogic[Any, Any, Any]):
         state = self._inner.snapshot()
         watching.metrics.observe("snapshot", watching.health.end() - began_ns, self._name)
         step = None if self._name == "writer" else self._inner.step
-        rows = {} if step is None else step.stage.row_counts()
+        rows = {} if step is None else step.row_counts()
         watching.snapshot_taken(self._name, WRITER if step is None else step.shard, state, rows)
         return state
 

@@ -10,9 +10,11 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from kafka_parts import line, numbered
-from live_parts import INSTRUMENTS, LANES, SHARDS, Run, finish, new_control
+from live_parts import INSTRUMENTS, LANES, SHARDS, TURNS_MAX, Run, finish, new_control
 from plan_parts import START_NS, make_plan
 
+from flows import kafka_source
+from flows.align import Backlog
 from flows.plan import Plan
 from flows.steps import ShardMessage
 from schemas.events import SECOND_NS
@@ -72,6 +74,10 @@ def told(messages: list[ShardMessage], shard: int) -> list[Any]:
     return [f for m in messages if m.shard == shard for f in m.findings]
 
 
+def trades(messages: list[ShardMessage], shard: int) -> list[Any]:
+    return [(f.subject, f.trigger, f.positions) for f in told(messages, shard)]
+
+
 # Runs are long, and a smaller failing one says little more.
 @settings(max_examples=25, deadline=None, phases=(Phase.explicit, Phase.generate))
 @given(dealt, schedules, schedules, st.integers(0, 2), st.integers(0, 30))
@@ -103,3 +109,31 @@ def test_a_crash_repeats_what_left_the_instrument_shards(
         assert [m.is_last for m in whole] == [False] * (len(whole) - 1) + [True]
     assert sum(len(told([*kept, *again.messages], SHARDS + k)) for k in range(INSTRUMENTS)) == PAIRS
     assert all(step.align.held == step.align.behind == 0 for step in again.instruments)
+
+
+def held_most(run: Run) -> int:
+    return sum(step.align.held_most for step in run.instruments)
+
+
+def test_lanes_that_are_ahead_wait_when_too_many_rows_do(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka_source, "TELL_ALL_NS", 0)  # every shard hears of a lane at once
+    lists = lists_of([n % 2 for n in range(len(EVENTS))])
+    ahead = [(1, 1), (1, 1), *[(0, 1)] * 100]  # all of lane 0, before lane 1 is read on
+    free = Run(plan, lists, ahead, new_control(plan))
+    finish(free)
+    backlog = Backlog(rows_max=4, slack_ns=6 * SECOND_NS)
+    bounded = Run(plan, lists, ahead, new_control(plan), backlog=backlog)
+    waited = 0
+    for _ in range(TURNS_MAX):
+        goes_on = bounded.turn()
+        waited += 0 in bounded.list_reader.paused
+        if not goes_on:
+            break
+    assert waited > 0
+    assert not bounded.list_reader.paused
+    assert held_most(bounded) < held_most(free) / 2, (held_most(bounded), held_most(free))
+    for shard in range(SHARDS, SHARDS + INSTRUMENTS):
+        # What was claimed by then hangs on which lane came first; nothing else does.
+        assert trades(bounded.messages, shard) == trades(free.messages, shard) != []
