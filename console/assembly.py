@@ -46,7 +46,7 @@ def make_plan(config: Config, inputs: Sequence[InputSpec]) -> Plan:
 
 
 def _check_outputs(config: Config) -> None:
-    for name in topics.SETTINGS:
+    for name in (*topics.SETTINGS, "control.log"):
         if url := str(config.value(name)):
             try:
                 kafka_sink.parse_sink(url)

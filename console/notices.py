@@ -12,8 +12,8 @@ from console import options, screen
 from console.alerts import open_store
 from console.commands import Command, group, takes
 from console.exits import UsageProblem
-from flows.config import data_folder
-from flows.control import ControlLog
+from console.reading import read_config
+from flows.control_topic import ControlPlace, open_control
 from flows.store import NoticeRow
 
 app = group("""\
@@ -92,8 +92,7 @@ def notices_answer(asked: AnswerAsked) -> None:
         row = store.notice(asked.notice_id)
     if row.state != "sent":
         raise UsageProblem(f"Notice {row.notice_id[:8]} waits for no answer: it is {row.state}.")
-    folder = data_folder(None if asked.data is None else str(asked.data), asked.config_file)
-    sequence = answer(folder, row)
+    sequence = answer(control_place(asked.data, asked.config_file), row)
     if asked.as_json:
         screen.put_json({"notice_id": row.notice_id, "control_sequence": sequence})
         return
@@ -102,13 +101,23 @@ def notices_answer(asked: AnswerAsked) -> None:
     )
 
 
-def answer(folder: Path, notice: NoticeRow) -> int:
+def answer(place: ControlPlace, notice: NoticeRow) -> int:
     """Write an answer into the control log, and return its place there.
 
     It counts from the notice's own time on, and never before what was already decided.
     """
     body = {"notice_id": notice.notice_id, "account_id": notice.account_id}
-    with ControlLog(folder / "control.sqlite3") as log:
+    with open_control(place) as log:
         return log.append(
             "notice.answered", notice.sent_ns + 1, body, f"notice.answered/{notice.notice_id}"
         )
+
+
+def control_place(data: Path | None, config_file: Path | None) -> ControlPlace:
+    """Return where the control log of a data folder is, as it is configured now."""
+    config = read_config(data, None, config_file)
+    return ControlPlace(
+        Path(config.value("data")) / "control.sqlite3",
+        str(config.value("control.log")),
+        config.value("kafka.properties"),
+    )

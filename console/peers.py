@@ -7,8 +7,8 @@ from rich.table import Table
 
 from console import options, screen
 from console.commands import Command, group, takes
-from flows.config import data_folder
-from flows.control import ControlLog
+from console.notices import control_place
+from flows.control_topic import open_control
 from flows.market import QUANTILES, PeerGroup, read_groups
 
 _NAMES: Final = {
@@ -42,11 +42,10 @@ def peers_list(asked: options.Reading) -> None:
     $ tapewatch peers list --data run1
     $ tapewatch peers list --data run1 --json
     """
-    folder = data_folder(None if asked.data is None else str(asked.data), asked.config_file)
-    path = folder / "control.sqlite3"
-    if not path.exists():
-        raise FileNotFoundError(2, "there is no control log", str(path))
-    with ControlLog(path) as control:
+    place = control_place(asked.data, asked.config_file)
+    if not place.path.exists():
+        raise FileNotFoundError(2, "there is no control log", str(place.path))
+    with open_control(place) as control:
         groups = read_groups(control)
     if asked.as_json:
         screen.put_json_lines(msgspec.to_builtins(one) for one in groups)

@@ -16,6 +16,7 @@ from console.notices import answer
 from console.reading import read_config
 from console.summary import show_run
 from console.watch import Watcher
+from flows.control_topic import ControlPlace
 from flows.plan import InputSpec, Plan
 from flows.replay import Outcome, run
 from flows.store import NoticeRow
@@ -40,7 +41,7 @@ def run_stream(asked: "Asked", default: str) -> None:
     config = read_config(data, asked.flags, asked.config_file)
     url = asked.url or (DEMO_INPUT if asked.demo else default)
     plan = assembly.make_plan(config, [InputSpec(name=url, format=asked.format_name)])
-    watcher = Watcher(plan.data, _answers_one(plan.data) if asked.demo else _answers_none)
+    watcher = Watcher(plan.data, _answers_one(plan.control) if asked.demo else _answers_none)
     note = DEMO_NOTE if asked.demo else f"{url}  Ctrl-C stops; the same command goes on"
     outcome = _watch(plan, watcher, note, asked)
     _tell_end(plan, outcome, watcher, is_demo=asked.demo)
@@ -80,14 +81,14 @@ def _answers_none(_rows: list[NoticeRow]) -> None:
     """Leave notices to those whom they concern."""
 
 
-def _answers_one(data: Path) -> Callable[[list[NoticeRow]], None]:
+def _answers_one(control: ControlPlace) -> Callable[[list[NoticeRow]], None]:
     """Return what answers the first notice there is, as its customer would."""
     answered: list[str] = []
 
     def look(rows: list[NoticeRow]) -> None:
         waiting = [row for row in rows if row.state == "sent"]
         if waiting and not answered:
-            answer(data, waiting[-1])
+            answer(control, waiting[-1])
             answered.append(waiting[-1].notice_id)
 
     return look

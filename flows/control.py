@@ -49,6 +49,13 @@ CREATE TABLE IF NOT EXISTS settled (
 ) STRICT
 """,
     """
+CREATE TABLE IF NOT EXISTS followed (
+    only INTEGER PRIMARY KEY CHECK (only = 1),
+    topic TEXT NOT NULL,
+    next_offset INTEGER NOT NULL
+) STRICT
+""",
+    """
 CREATE TABLE IF NOT EXISTS horizon (
     only INTEGER PRIMARY KEY CHECK (only = 1),
     reached_ns INTEGER NOT NULL
@@ -91,9 +98,16 @@ class ControlLog:
     ----------
     path
         Of the SQLite file, created where there is none.
+    topic
+        Of which the table is a copy; empty where the table is the log itself.
+
+    Raises
+    ------
+    ControlError
+        If the file cannot be used, or the log began somewhere else.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, topic: str = "") -> None:
         try:
             self._connection = sqlite3.connect(
                 path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
@@ -102,8 +116,29 @@ class ControlLog:
             self._connection.execute("PRAGMA synchronous = FULL")  # written down before it is used
             for table in _TABLES:
                 self._connection.execute(table)
+            self._settle_on(topic)
         except sqlite3.DatabaseError as error:
             raise ControlError(f"Cannot open the control log {path}: {error}.") from error
+
+    def _settle_on(self, topic: str) -> None:
+        """Note of which topic the table is a copy; a log that began elsewhere is refused."""
+        began = self._began_in()
+        if began is None and topic and self.last_sequence() == 0:
+            self._connection.execute(
+                "INSERT INTO followed VALUES (1, ?, 0) ON CONFLICT DO NOTHING", (topic,)
+            )
+            began = self._began_in()
+        if (began or "") != topic:
+            self._connection.close()
+            old, new = (f"topic {n}" if n else "the data folder itself" for n in (began, topic))
+            raise ControlError(
+                f"The control log of this data folder began in {old}, and control.log now means "
+                f"{new}. Set it back, or start with another --data."
+            )
+
+    def _began_in(self) -> str | None:
+        row = self._connection.execute("SELECT topic FROM followed").fetchone()
+        return None if row is None else str(row[0])
 
     def close(self) -> None:
         """Let go of the file."""
@@ -157,10 +192,10 @@ class ControlLog:
         with closing(self._connection.cursor()) as cursor:
             cursor.execute("BEGIN IMMEDIATE")  # other writers wait here, so keys cannot race
             try:
-                sequence = _existing(cursor, key, (kind, lane, text))
+                sequence = existing(cursor, key, (kind, lane, text))
                 if sequence is None:
                     effective = max(effective_ns, applied_ns + 1)
-                    sequence = _insert(cursor, (kind, lane, effective, key, text))
+                    sequence = insert(cursor, (kind, lane, effective, key, text))
             except BaseException:
                 cursor.execute("ROLLBACK")
                 raise
@@ -229,7 +264,14 @@ class ControlLog:
         ]
 
 
-def _existing(cursor: sqlite3.Cursor, key: str, wanted: tuple[str, str | None, str]) -> int | None:
+def existing(cursor: sqlite3.Cursor, key: str, wanted: tuple[str, str | None, str]) -> int | None:
+    """Return the sequence of the record that has a key; None if none has it.
+
+    Raises
+    ------
+    ControlError
+        If its kind, lane or body are others than those wanted.
+    """
     row = cursor.execute(
         "SELECT sequence, kind, lane, body FROM control WHERE key = ?", (key,)
     ).fetchone()
@@ -243,7 +285,8 @@ def _existing(cursor: sqlite3.Cursor, key: str, wanted: tuple[str, str | None, s
     return int(row[0])
 
 
-def _insert(cursor: sqlite3.Cursor, values: tuple[str, str | None, int, str, str]) -> int:
+def insert(cursor: sqlite3.Cursor, values: tuple[str, str | None, int, str, str]) -> int:
+    """Put kind, lane, effective time, key and body behind all others; return the sequence."""
     cursor.execute(
         "INSERT INTO control (kind, lane, effective_ns, key, body) VALUES (?, ?, ?, ?, ?)", values
     )

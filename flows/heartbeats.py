@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from flows.control import ControlLog
+from flows.control_topic import ControlPlace, open_control
 from flows.lanes import BlockTimes, LaneBlock
 from schemas.columns import EventColumns
 
@@ -26,12 +26,12 @@ class Heartbeats:
     Parameters
     ----------
     control
-        File of the control log; None keeps none, as for a mere look at the input.
+        Where the control log is; None keeps none, as for a mere look at the input.
     lane
         Name of the lane.
     """
 
-    def __init__(self, control: Path | None, lane: str) -> None:
+    def __init__(self, control: Path | ControlPlace | None, lane: str) -> None:
         self._control = control
         self._lane = lane
 
@@ -44,7 +44,7 @@ class Heartbeats:
         """Return event time (ns) by block number of every heartbeat written so far."""
         if self._control is None:
             return {}
-        with closing(ControlLog(self._control)) as control:
+        with closing(open_control(self._control)) as control:
             return {
                 int(record.body["number"]): int(record.body["time_ns"])
                 for record in control.read()
@@ -55,7 +55,7 @@ class Heartbeats:
         """Write a heartbeat that stands as block ``number``; durable on return."""
         assert self._control is not None
         body = {"number": number, "time_ns": str(time_ns)}
-        with closing(ControlLog(self._control)) as control:
+        with closing(open_control(self._control)) as control:
             key = f"heartbeat/{self._lane}/{number}"
             control.append("heartbeat", time_ns, body, key, lane=self._lane)
 

@@ -9,7 +9,6 @@ Kafka's own partitioner then land in the process whose shards want them.
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import closing
 from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +18,7 @@ import numpy as np
 from flows import clock
 from flows.align import Backlog
 from flows.control import ControlLog, ControlRecord
+from flows.control_topic import ControlPlace, open_control
 from flows.edges.kafka_reader import KafkaReader, LaneMessages, first_offset
 from flows.edges.kafka_url import KafkaLanes, KafkaProblem, KafkaUrl
 from flows.lanes import BlockTimes, LaneBlock, LaneTime, stamp
@@ -95,7 +95,7 @@ class KafkaSource:
     lag_unit = "messages"
 
     def __init__(
-        self, url: KafkaUrl, options: ScanOptions, kafka: KafkaOptions, control: Path
+        self, url: KafkaUrl, options: ScanOptions, kafka: KafkaOptions, control: Path | ControlPlace
     ) -> None:
         self.url = url
         self.lane_names = KafkaLanes(url.topics)
@@ -130,14 +130,15 @@ class KafkaLanesReader:
         reader: KafkaReader,
         messages: MessageFormat,
         kafka: KafkaOptions,
-        control: Path,
+        control: Path | ControlPlace,
     ) -> None:
         self._url = url
         self._names = KafkaLanes(url.topics)
         self._reader = reader
         self._messages = messages
         self._kafka = kafka
-        self._control_path = control
+        self._control_place = control
+        self._control: ControlLog | None = None
         self._resumed: dict[int, LaneState] = {}
         self._lanes: dict[int, _Lane] = {}
         self._ready: list[deque[tuple[LaneBlock, int, LaneState]]] = [deque() for _ in range(SLOTS)]
@@ -195,15 +196,17 @@ class KafkaLanesReader:
         self._held.discard(slot)
         if not self._held:
             self._reader.close()
+            if self._control is not None:
+                self._control.close()
 
     def _open(self) -> None:
         self._is_open = True
-        with closing(ControlLog(self._control_path)) as control:
-            records = list(control.read())
-            first = self._first_lanes(control)
-            is_bounded = self._url.until == "end"
-            self._lane_count = len(first) if is_bounded else self._reader.count_lanes()
-            self._add(self._reader.lanes(), control, records, first)
+        control = self._control = open_control(self._control_place)
+        records = list(control.read())
+        first = self._first_lanes(control)
+        is_bounded = self._url.until == "end"
+        self._lane_count = len(first) if is_bounded else self._reader.count_lanes()
+        self._add(self._reader.lanes(), control, records, first)
 
     def _first_lanes(self, control: ControlLog) -> frozenset[int]:
         """Return the lanes that the first start of the run found, in whichever process."""
@@ -271,8 +274,8 @@ class KafkaLanesReader:
         self._tell_dirty()
         if self._url.until != "end" and (found := self._reader.new_lanes()):
             self._lane_count = self._reader.count_lanes()
-            with closing(ControlLog(self._control_path)) as control:
-                self._add(found, control, [], frozenset())
+            assert self._control is not None, "it is opened before anything is read"
+            self._add(found, self._control, [], frozenset())
 
     def _hold_back(self) -> None:
         """Stop reading lanes that are too far ahead of the others, and go on when they are not."""
@@ -404,11 +407,11 @@ class KafkaLanesReader:
         ]
         if not due:
             return
-        with closing(ControlLog(self._control_path)) as control:
-            for lane in due:
-                lane.beat_ns = now
-                self._write_beat(control, lane, min(high_ns))
-                self._give(lane, self._beat(lane, min(high_ns)), 0)
+        assert self._control is not None, "it is opened before anything is read"
+        for lane in due:
+            lane.beat_ns = now
+            self._write_beat(self._control, lane, min(high_ns))
+            self._give(lane, self._beat(lane, min(high_ns)), 0)
 
     @staticmethod
     def _write_beat(control: ControlLog, lane: _Lane, time_ns: int) -> None:

@@ -23,7 +23,7 @@ from flows.align import Backlog
 from flows.arrivals import Arrival, ArrivalLog
 from flows.calendars import TradingDays
 from flows.config import Config
-from flows.control import ControlLog
+from flows.control_topic import ControlPlace, open_control
 from flows.crash import CrashPoints
 from flows.datafolder import Paths
 from flows.edges import kafka_url
@@ -84,11 +84,11 @@ def open_input(
     options: ScanOptions,
     factories: Mapping[str, BlockFactory],
     lane_name: str = "",
-    control: Path | None = None,
+    control: Path | ControlPlace | None = None,
 ) -> FileSource | AdaptedSource | BytesSource:
     """Open one input; ``lane_name`` is what positions call a file, else its own name.
 
-    ``control`` is the file of the control log, where a stream's heartbeats are written.
+    ``control`` is where the control log is, to which a stream's heartbeats are written.
 
     Raises
     ------
@@ -150,6 +150,15 @@ class Plan:
         return Paths(self.data)
 
     @property
+    def control(self) -> ControlPlace:
+        """Where the control log is."""
+        return ControlPlace(
+            self.paths.control,
+            str(self.config.value("control.log")),
+            self.config.value("kafka.properties"),
+        )
+
+    @property
     def shards(self) -> int:
         """How many shards accounts are dealt to."""
         return int(self.config.value("shards"))
@@ -194,9 +203,9 @@ class Plan:
         )
         if self.is_live:
             url = kafka_url.parse(self.inputs[0].name)
-            return KafkaSource(url, options, self._kafka_options(), self.paths.control)
+            return KafkaSource(url, options, self._kafka_options(), self.control)
         sources = [
-            open_input(spec, options, self.factories, lane_name, self.paths.control)
+            open_input(spec, options, self.factories, lane_name, self.control)
             for spec, lane_name in self._lanes()
         ]
         if len(sources) == 1:
@@ -240,7 +249,7 @@ class Plan:
     def _block_bytes(self) -> int:
         """Return the size of blocks that the run began with: its positions count in them."""
         wanted = {"block_bytes": int(self.config.value("intake.block_bytes"))}
-        with ControlLog(self.paths.control) as control:
+        with open_control(self.control) as control:
             for record in control.read():
                 if record.key == _INTAKE_KEY:
                     return int(record.body["block_bytes"])
@@ -382,7 +391,7 @@ class Plan:
             store=Store(
                 paths.store, int(config.value("dead_letters.kept_max")), on_point=self.crash
             ),
-            control=ControlLog(paths.control),
+            control=open_control(self.control),
             outbox=self.data / "outbox" / "notices",
             arrivals=ArrivalLog(paths.arrivals) if self.is_live else None,
             topics=open_topics(

@@ -12,7 +12,7 @@ from bytewax.testing import cluster_main, run_main
 from msgspec import Struct
 
 from flows import clock
-from flows.control import ControlLog
+from flows.control_topic import open_control
 from flows.datafolder import DataFolder, Run
 from flows.disk import naming_disk_problems
 from flows.guard import Guard
@@ -106,7 +106,7 @@ def _run(
         if held.state == "completed":
             return _as_stored(plan, held, began_ns)
         if options.engine == "bytewax":
-            with ControlLog(plan.paths.control) as control:
+            with open_control(plan.control) as control:
                 ChangeLog(control).write(held, plan.config.hash())
         held.settle_rules()  # the plain loop reads everything again, so nothing began in the middle
         plan.observer.run_began(held.key, is_resumed=held.state == "resume")

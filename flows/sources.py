@@ -14,6 +14,7 @@ from typing import Final, NamedTuple, Protocol, TypeVar
 import numpy as np
 
 from flows import adapters
+from flows.control_topic import ControlPlace
 from flows.edges.files import FileBlocks, RawBlock
 from flows.heartbeats import BeatItem, Heartbeats, Idle
 from flows.lanes import (
@@ -296,7 +297,7 @@ class BytesSource:
         name: str,
         blocks: Callable[[int], Iterable[bytes | Idle]],
         options: ScanOptions,
-        control: Path | None = None,
+        control: Path | ControlPlace | None = None,
     ) -> None:
         self._blocks = blocks
         self._options = options

@@ -96,6 +96,8 @@ SETTINGS: Final = (
     Setting("kafka.messages_at_once", 10_000, "messages", "Taken from the Kafka client by one call: more is faster, fewer is sooner.", 1, 1_000_000, changes_results=False),
     Setting("kafka.properties", {}, "property = value", "Given to the Kafka client beside our own: TLS and SASL, say. May hold secrets: set it in the environment.", changes_results=False, type=dict[str, str], is_secret=True),
 
+    Setting("control.log", "", "kafka://HOST:PORT/TOPIC", "The control log is this topic with one partition; empty keeps it in the data folder, where one machine can reach it.", changes_results=False),
+
     Setting("lateness_ns", 5 * SECOND_NS, "ns of event time", "An event older than its lane's time by more than this is late; exchange gateways reorder by milliseconds, gateways of apps by seconds.", 0, 7 * DAY_NS),
     Setting("lateness_sources", {}, "source = ns", "Allowed lateness by source, where it is not the default.", type=dict[str, Annotated[int, Meta(ge=0)]]),
     Setting("duplicates.window_ns", 60 * SECOND_NS, "ns of event time", "A repeated (source, event_id) inside one to two windows is dropped; senders retry within seconds.", SECOND_NS, 7 * DAY_NS),

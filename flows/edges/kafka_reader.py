@@ -24,7 +24,7 @@ _ANSWER_SECONDS: Final = 20.0  # until a broker must have answered at the start
 _METADATA_EVERY_NS: Final = 30_000_000_000
 _QUEUED_KIB: Final = 32 * 1024
 # What the client settles by itself: it goes on trying, and messages come again.
-_PASSING: Final = frozenset(
+PASSING: Final = frozenset(
     {
         KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001 - the library's own name
         KafkaError._TRANSPORT,  # noqa: SLF001 - the same
@@ -93,7 +93,7 @@ class KafkaReader:
         self._metadata_ns = clock.monotonic_ns()
 
     def _on_error(self, error: KafkaError) -> None:
-        if error.fatal() or error.code() not in _PASSING:
+        if error.fatal() or error.code() not in PASSING:
             self._fatal = error
 
     def lanes(self) -> list[int]:
@@ -217,7 +217,7 @@ class KafkaReader:
             lane = self._names.number(*_place(message))
             low, high = self.bounds(lane)
             raise KafkaProblem(self._expired(lane, message.offset() or 0, low, high))
-        elif error.fatal() or error.code() not in _PASSING:
+        elif error.fatal() or error.code() not in PASSING:
             self._fatal = error
 
     def pause(self, lanes: Iterable[int]) -> None:

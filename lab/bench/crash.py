@@ -2,10 +2,10 @@
 
 A chain is one data folder: the same command is started, killed, started again … and at last left to
 finish. Half of the kills fall at random times, the others at named points (``flows.crash``); starts
-change between one process, two and four, and between whole snapshots and pointers to files of state,
-and sometimes another process than the first is the one killed. On Kafka the same events come on two
-topics, eight lanes in all, and a broker may be restarted under each chain's last start. The first
-chain begins with a start whose disk is full half-way.
+change between one process, two and four, and between whole snapshots and pointers to files of
+state, and sometimes another process than the first is the one killed. On Kafka the same events come
+on two topics, eight lanes in all, and a broker may be restarted under each chain's last start. The
+first chain begins with a start whose disk is full half-way.
 """
 
 import random

@@ -144,6 +144,25 @@ def test_arrow_messages_give_the_alerts_of_lines_whatever_is_killed(
         assert expected.parts[part].keys() == unbroken.parts[part].keys() != set()
 
 
+@pytest.mark.slow
+def test_a_control_log_on_a_topic_survives_a_kill(
+    two_topics: str, unbroken: Content, cluster: MockKafka, tmp_path: Path
+) -> None:
+    cluster.create_topic("control", 1)
+    data, setting = tmp_path / "data", f"control.log=kafka://{cluster.bootstrap}/control"
+    share_pepper(data)
+    killed = run(command(two_topics, data, setting, count=2), crash_at="snapshot.account:40")
+    assert killed.returncode == -signal.SIGKILL
+    assert summary(command(two_topics, data, setting))["complete"]
+    difference = compare(unbroken, read_content(data))
+    assert difference.is_none, difference
+    records = consumed(cluster, "control")
+    # Both processes wrote; where both wrote the same at once, the first counts.
+    assert len({r["key"] for r in records if r["kind"] == "lane.started"}) == 1 + 2 * PARTITIONS
+    moved = run(command(two_topics, data))
+    assert (moved.returncode, "began in topic control" in moved.stderr) == (4, True)
+
+
 POINTS = (
     "ledger.before_commit:3",
     "ledger.after_commit:4",
