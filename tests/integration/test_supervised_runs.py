@@ -16,6 +16,7 @@ from plan_parts import FLAGS, make_plan
 from servers.mock_kafka import PRODUCE_API, MockKafka
 
 from console import exits
+from flows.edges.kafka_sink import KafkaSink
 from flows.replay import RunOptions, run
 from lab.bench import inputs, processes
 from lab.bench.content import compare, read_content
@@ -101,6 +102,17 @@ def test_workers_that_die_and_stand_still_are_replaced_and_nothing_is_lost(
     (*_, last) = (event for event in events_of(said) if event["event"] == "run_restarted")
     assert last["died"] >= 1
     assert last["hung"] >= 1
+
+
+def test_an_output_that_waits_for_kafka_says_so(mock_kafka: MockKafka) -> None:
+    mock_kafka.create_topic("slow")
+    mock_kafka.set_round_trip(400)  # of several requests before the first message
+    beats: list[int] = []
+    sink = KafkaSink(f"kafka://{mock_kafka.bootstrap}/slow", {}, lambda: beats.append(1))
+    sink.send([("key", b"value")])
+    assert beats
+    mock_kafka.set_round_trip(0)
+    sink.close()
 
 
 def test_a_refusal_in_one_of_two_processes_is_told_and_not_tried_again(
