@@ -385,7 +385,10 @@ class Plan:
             shard_of=self.shard_of,
             tenant=TENANT,
         )
-        may_notify = frozenset(d.rule.id for d in detectors if d.rule.may_notify)
+        # A party is no person to be told, and its findings come at no fixed point among a person's.
+        may_notify = frozenset(
+            d.rule.id for d in detectors if d.rule.may_notify and not d.is_aligned
+        )
         outputs = WriterOutputs(
             ledger=LedgerWriter(paths.ledger / LOG_NAME, ORIGIN, clock.now_ns, on_point=self.crash),
             store=Store(

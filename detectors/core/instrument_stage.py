@@ -279,7 +279,7 @@ class InstrumentStage:
         state = self.state
         return {
             "holders": len(state.holders),
-            "instruments": len(state.instruments),
+            "traded_instruments": len(state.instruments),
             "sides": len(state.sides),
             "parties": len(state.parties),
             "subjects": sum(len(subject) for subject in self.subjects),
