@@ -240,6 +240,7 @@ def changed(value: bytes, old: tuple[int, ...], new: tuple[int, ...], width: int
         (pa.array(["aaa", "bb"]), (0, 3, 5), (0, 9, 5)),
         (pa.array(["aaa", "bb"]), (0, 3, 5), (-1, 3, 5)),
         (pa.array(["aaa", "bb"]), (0, 3, 5), (0, 3, 2**30)),
+        (pa.array(["aaa", None]), (0, 3, 3), (0, 4, 3)),
         (pa.array(["aaa", "bb"]).dictionary_encode(), (0, 3, 5), (0, 3, 2**30)),
     ],
 )
