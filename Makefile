@@ -7,6 +7,8 @@ UP_COMMAND = $(BIN)/tapewatch up
 BENCH_COMMAND = $(BIN)/tapewatch bench throughput
 # Anything for pytest besides: make test TESTS="tests/unit -k store"
 TESTS ?=
+# What takes minutes more is left to CI=true; make test TESTS="-m long" runs it alone.
+MARKS = $(if $(filter true,$(CI)),,-m "not long")
 COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-annotate --no-header
 
@@ -25,8 +27,8 @@ demo: venv ## see it work: a simulated market, alerts within a minute, a summary
 up: venv ## run the monitor until Ctrl-C
 	@$(UP_COMMAND)
 
-test: venv ## run every test; those on servers that are not here are skipped
-	@$(BIN)/python -m pytest -q -n auto --dist worksteal $(TESTS)
+test: venv ## run the tests; those on servers that are not here are skipped
+	@$(BIN)/python -m pytest -q -n auto --dist worksteal $(MARKS) $(TESTS)
 
 servers: venv ## fetch the Kafka that tests start by themselves (needs Java 17 and Maven)
 	@.ci/servers

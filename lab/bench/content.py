@@ -11,11 +11,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
-from msgspec import Struct, to_builtins
+from msgspec import Struct
 
-from flows.control import ControlLog
 from flows.datafolder import Paths
-from flows.market import read_groups
+from flows.market import KIND as PEERS
 from flows.plan import LOG_NAME
 from ledger.reader import read_entries
 from ledger.verify import AuditError, verify_data
@@ -79,12 +78,10 @@ def read_content(data: Path) -> Content:
 
 
 def _peers(path: Path) -> dict[str, Any]:
-    with ControlLog(path) as control:
-        groups = read_groups(control)
-    return {
-        f"{one.trading_day} {one.day_end_ns} {one.tier} {one.is_simulated}": to_builtins(one)
-        for one in groups
-    }
+    """Read the groups from the data folder's table, which follows the topic where there is one."""
+    with closing(sqlite3.connect(path)) as control:
+        rows = control.execute("SELECT key, body FROM control WHERE kind = ?", (PEERS,))
+        return {key: json.loads(body) for key, body in rows}
 
 
 def _summary(store: sqlite3.Connection) -> dict[str, Any]:

@@ -51,6 +51,7 @@ SETTINGS: Final = (
 )
 POINTERS: Final = "state.pointer_from_bytes=0"  # however small the state is
 RANDOM: Final = "random"
+_NO_BROKER: Final = "No broker at"
 _CHAIN_KILLS: Final = 5
 _EARLY_SHARE: Final = 0.15  # of random kills: before the first block, while the run is starting
 _EARLY_SECONDS: Final = 2.0
@@ -248,7 +249,13 @@ class _Bench:
             wait_for_work(process, data, before)
             self._restart_broker()
             tally.broker_restarts += 1
-        summary = processes.finish(process)
+        try:
+            summary = processes.finish(process)
+        except processes.ProcessFailedError as error:
+            # A process that was still starting found no broker: the same command goes on.
+            if self._restart_broker is None or _NO_BROKER not in str(error):
+                raise
+            summary = processes.finish(processes.start(self._command(data, count)))
         assert summary["complete"], summary
 
     def _how_many(self) -> int:

@@ -22,6 +22,8 @@ from flows.writer import Progress
 from lab.bench import inputs, processes, topics
 from lab.bench.content import compare, read_content
 
+pytestmark = pytest.mark.long
+
 EVENTS, SEED, ACCOUNTS = 16_000, 3, 600
 SHARDS, PARTITIONS = 8, 4
 A_WHILE = EVENTS // 10

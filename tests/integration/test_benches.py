@@ -14,6 +14,8 @@ from lab.bench import latency, peers, restart, scale, soak
 from lab.bench.load import BURST_ORDERS, Load, Paced, paced
 from lab.bench.plot import to_svg
 
+pytestmark = pytest.mark.long
+
 LATENCY = latency.Size(rate=4_000, accounts=200, seconds=2, burst_share=2)
 SOAK = soak.Size(rate=2_000, accounts=100, seconds=3, every_seconds=0.1, counted_share=0.6)
 PEERS = peers.Size(orders=20_000, accounts=500, rounds=1, burst_share=5)

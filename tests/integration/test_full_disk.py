@@ -20,6 +20,8 @@ from lab.bench import inputs, topics
 from lab.bench.content import Content, compare, read_content
 from lab.bench.crash import SETTINGS
 
+pytestmark = pytest.mark.long
+
 # Nothing but the fork's own thread is needed in the child, which ends without looking back.
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 

@@ -153,14 +153,14 @@ def test_a_control_log_on_a_topic_survives_a_kill(
     share_pepper(data)
     killed = run(command(two_topics, data, setting, count=2), crash_at="snapshot.account:40")
     assert killed.returncode == -signal.SIGKILL
+    moved = run(command(two_topics, data))
+    assert (moved.returncode, "began in topic control" in moved.stderr) == (4, True)
     assert summary(command(two_topics, data, setting))["complete"]
     difference = compare(unbroken, read_content(data))
     assert difference.is_none, difference
     records = consumed(cluster, "control")
     # Both processes wrote; where both wrote the same at once, the first counts.
     assert len({r["key"] for r in records if r["kind"] == "lane.started"}) == 1 + 2 * PARTITIONS
-    moved = run(command(two_topics, data))
-    assert (moved.returncode, "began in topic control" in moved.stderr) == (4, True)
 
 
 POINTS = (

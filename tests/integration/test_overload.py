@@ -30,6 +30,8 @@ from lab.bench.load import BURST_ORDERS, Load
 from schemas.events import SECOND_NS
 from schemas.hashing import murmur2_bytes
 
+pytestmark = pytest.mark.long
+
 EVENTS, SEED, ACCOUNTS = 3_000, 3, 200
 KIB = 1024
 BLOCK, ALLOWANCE = 8 * KIB, 16 * KIB

@@ -22,6 +22,8 @@ from lab.bench import inputs, processes
 from lab.bench.content import compare, read_content
 from lab.bench.crash import wait_for_work
 
+pytestmark = pytest.mark.long
+
 EVENTS, SEED, ACCOUNTS = 24_000, 5, 1_000
 POLL_SECONDS = 0.02
 SETTINGS = (
