@@ -240,8 +240,18 @@ def test_a_broker_that_is_away_is_named_and_nobody_waits_for_ever(
         with pytest.raises(ControlError, match="start again; nothing is lost"):
             TopicControlLog(replace(place, path=tmp_path / "other"), wait_seconds=1)
     mock_kafka.set_up()
-    with open_control(place) as log:
-        assert log.append("config", 1, {}, "c") in {2, 3}  # b may have come through after all
+    assert appended_once_up(place) in {2, 3}  # b may have come through after all
+
+
+def appended_once_up(place: ControlPlace) -> int:
+    """Append as a run does that is started again: the broker may need more than one start."""
+    for _ in range(3):
+        try:
+            with TopicControlLog(place, wait_seconds=5) as log:
+                return log.append("config", 1, {}, "c")
+        except ControlError as error:
+            assert "start again" in str(error)  # noqa: PT017 - the next start decides
+    raise AssertionError("the broker did not come back")
 
 
 def test_a_record_that_is_not_taken_was_not_appended(mock_kafka: MockKafka, tmp_path: Path) -> None:
