@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from threading import Event
 from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeAlias, get_args
 
@@ -30,6 +31,7 @@ ControlKind: TypeAlias = Literal[
 ]
 KINDS: Final = frozenset(get_args(ControlKind))
 _BUSY_SECONDS: Final = 30.0
+_TRIES, _TRY_SECONDS = 50, 0.1
 _PAGE_SIZE: Final = 1_000
 _TABLES: Final = (
     """
@@ -112,13 +114,25 @@ class ControlLog:
             self._connection = sqlite3.connect(
                 path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = FULL")  # written down before it is used
-            for table in _TABLES:
-                self._connection.execute(table)
+            self._prepare()
             self._settle_on(topic)
         except sqlite3.DatabaseError as error:
             raise ControlError(f"Cannot open the control log {path}: {error}.") from error
+
+    def _prepare(self) -> None:
+        """Have the tables; SQLite waits for nobody while the file changes its journal's mode."""
+        for tries_left in reversed(range(_TRIES)):
+            try:
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                self._connection.execute("PRAGMA synchronous = FULL")  # written before it is used
+                for table in _TABLES:
+                    self._connection.execute(table)
+            except sqlite3.OperationalError as error:
+                if tries_left == 0 or "locked" not in str(error):
+                    raise
+                Event().wait(_TRY_SECONDS)
+            else:
+                return
 
     def _settle_on(self, topic: str) -> None:
         """Note of which topic the table is a copy; a log that began elsewhere is refused."""

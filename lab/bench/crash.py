@@ -100,6 +100,7 @@ class Tally:
     missed: int = 0
     full_disks: int = 0
     broker_restarts: int = 0
+    finished_again: int = 0  # runs that ended early under a broker's restart, and went on
     lost: Counter[str] = field(default_factory=Counter)
     doubled: Counter[str] = field(default_factory=Counter)
     changed: Counter[str] = field(default_factory=Counter)
@@ -162,6 +163,7 @@ def run(
             "starts_that_ended_before_their_kill": tally.missed,
             "full_disks": tally.full_disks,
             "broker_restarts": tally.broker_restarts,
+            "finished_again_after_restart": tally.finished_again,
             "runs_compared": tally.chains,
             "compared": {part: len(rows) for part, rows in expected.parts.items()},
             "lost": tally.lost.total(),
@@ -252,10 +254,13 @@ class _Bench:
         try:
             summary = processes.finish(process)
         except processes.ProcessFailedError as error:
-            # A process that was still starting found no broker: the same command goes on.
+            # A process that was still starting found no broker.
             if self._restart_broker is None or _NO_BROKER not in str(error):
                 raise
+            summary = {"complete": False}
+        if self._restart_broker is not None and not summary["complete"]:
             summary = processes.finish(processes.start(self._command(data, count)))
+            tally.finished_again += 1
         assert summary["complete"], summary
 
     def _how_many(self) -> int:
