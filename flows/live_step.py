@@ -106,7 +106,8 @@ class LiveStep(AccountStep):
         self.lane_time.ahead += block.times.ahead
         lost = self._lost(block)
         self.lane_count = max(self.lane_count, block.lane_count)
-        is_last = block.is_last and self._have_all_ended()
+        # A lane that has ended is heard of again when a run starts once more: it stays ended.
+        is_last = self._have_all_ended()
         watermark_ns = self._watermark_ns()
         self._close(END_OF_TIME_NS if is_last else watermark_ns, output)
         number, self.next_number = self.next_number, self.next_number + 1

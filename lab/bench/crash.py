@@ -100,7 +100,7 @@ class Tally:
     missed: int = 0
     full_disks: int = 0
     broker_restarts: int = 0
-    finished_again: int = 0  # runs that ended early under a broker's restart, and went on
+    finished_again: int = 0  # starts that found no broker, and were made once more
     lost: Counter[str] = field(default_factory=Counter)
     doubled: Counter[str] = field(default_factory=Counter)
     changed: Counter[str] = field(default_factory=Counter)
@@ -254,11 +254,9 @@ class _Bench:
         try:
             summary = processes.finish(process)
         except processes.ProcessFailedError as error:
-            # A process that was still starting found no broker.
+            # A process that was still starting found no broker, said so and ended.
             if self._restart_broker is None or _NO_BROKER not in str(error):
                 raise
-            summary = {"complete": False}
-        if self._restart_broker is not None and not summary["complete"]:
             summary = processes.finish(processes.start(self._command(data, count)))
             tally.finished_again += 1
         assert summary["complete"], summary

@@ -15,6 +15,7 @@ from servers.mock_kafka import MockKafka
 
 from flows import clock
 from flows.crash import VARIABLE
+from flows.datafolder import Paths
 from lab.bench import inputs, processes, topics
 from lab.bench.content import Content, compare, read_content
 from lab.kafka_feed import Feed
@@ -186,6 +187,22 @@ def unbroken(two_topics: str, tmp_path_factory: pytest.TempPathFactory) -> Conte
     share_pepper(data)
     assert summary(command(two_topics, data))["complete"]
     return read_content(data)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_run_that_died_after_its_last_commit_completes(
+    day: Path, cluster: MockKafka, tmp_path: Path, count: int
+) -> None:
+    topic = f"last-{count}"
+    make_topics(cluster, topic)
+    publish(cluster, day.read_bytes().splitlines(), topic)
+    words = command(f"kafka://{cluster.bootstrap}/{topic}?until=end", tmp_path)
+    whole = summary(words)
+    manifest = Paths(tmp_path).manifest
+    manifest.write_text(manifest.read_text().replace('"completed": true', '"completed": false'))
+    again = summary([*words, "--processes", str(count)])
+    assert again["complete"]
+    assert again | {"seconds": 0} == whole | {"seconds": 0}
 
 
 @pytest.mark.slow

@@ -71,6 +71,22 @@ def test_a_crash_repeats_what_was_written_down(
     assert sum(step.totals()["events"] for step in again.steps) == len(EVENTS)
 
 
+@settings(max_examples=10)
+@given(dealt, schedules)
+def test_what_has_ended_stays_so_when_its_lanes_are_heard_of_again(
+    plan: Plan, choice: list[int], schedule: list[tuple[int, int]]
+) -> None:
+    lists, control = lists_of(choice), new_control(plan)
+    run = Run(plan, lists, schedule, control)
+    finish(run)
+    again = Run(plan, lists, schedule, control, run.freeze())
+    finish(again)
+    last = {m.shard: m.is_last for m in run.messages}
+    assert len(last) > SHARDS
+    assert last | {m.shard: m.is_last for m in again.messages} == last == dict.fromkeys(last, True)
+    assert not any(told(again.messages, shard) for shard in last)
+
+
 @settings(max_examples=30)
 @given(schedules, schedules)
 def test_accounts_that_keep_to_a_lane_do_not_care_which_comes_first(
