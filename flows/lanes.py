@@ -255,15 +255,20 @@ def deal_words(
         ends[shard[i]] = at + 1
 
 
-def _deal_rows(rows: Rows, shards: int) -> list[Rows]:
-    if shards == 1:
-        return [rows]
+def deal_rows(rows: Rows, shards: int, dealt: Rows) -> NDArray[np.int64]:
+    """Copy rows to ``dealt``, shard by shard; return where each shard's end, shape (shards,)."""
     width = ROW.itemsize // _WORD
-    dealt = np.empty(len(rows), ROW)
     ends = np.zeros(shards, np.int64)
     words = np.ascontiguousarray(rows).view(np.uint64).reshape(-1, width)
     deal_words(words, shard_of(rows, shards), dealt.view(np.uint64).reshape(-1, width), ends)
-    return np.split(dealt, ends[:-1])
+    return ends
+
+
+def _dealt_rows(rows: Rows, shards: int) -> list[Rows]:
+    if shards == 1:
+        return [rows]
+    dealt = np.empty(len(rows), ROW)
+    return np.split(dealt, deal_rows(rows, shards, dealt)[:-1])
 
 
 def deal(block: LaneBlock, shards: int) -> list[ShardBlock]:
@@ -286,6 +291,6 @@ def deal(block: LaneBlock, shards: int) -> list[ShardBlock]:
             lane_count=block.lane_count,
             read_ns=block.read_ns,
         )
-        for s, rows in enumerate(_deal_rows(block.columns.rows, shards))
+        for s, rows in enumerate(_dealt_rows(block.columns.rows, shards))
         if block.is_for_all or len(rows) or (s == 0 and has_own)
     ]

@@ -12,7 +12,7 @@ from flows.observe.observer import Observer, Part
 
 FrozenLanes = dict[int, tuple[int, tuple[Any, ...], bool]]
 # Within an epoch nothing but this holds a process back.
-EPOCH_WINDOWS: Final = 8
+EPOCH_WINDOWS: Final = 32
 
 
 class LiveItem:

@@ -22,15 +22,17 @@ from flows.lanes import ShardBlock, deal
 from flows.live_flow import LiveSource
 from flows.observe.observer import Observer, Part
 from flows.plan import Plan
-from flows.sources import LaneItem, Source
+from flows.shared_scans import ScanBoard
+from flows.sources import FileSource, LaneItem, Source
 from flows.steps import AccountStep, ShardMessage
 from flows.writer import WriterStep
 from schemas.hashing import siphash13
 
 Keyed = tuple[str, Any]
 WRITER_SHARD: Final = 0  # its key lands on worker 0, where the ledger lies
-# A process without shards of its own is held back by nothing but this, in allowances an epoch.
-EPOCH_WINDOWS: Final = 8
+# A process without shards of its own is held back by nothing but this, in allowances an epoch: at
+# epochs of two seconds, half a gigabyte each, which is more than any machine we know takes.
+EPOCH_WINDOWS: Final = 32
 WINDOW_MIN: Final = 2  # blocks; with one, two processes would take turns
 
 
@@ -115,6 +117,8 @@ def _input(source: Source | KafkaSource, plan: Plan, pace: "Pace", hooks: "Hooks
         return LiveSource(
             source, hooks.process, hooks.processes, allowance, hooks.should_stop, plan.observer
         )
+    if isinstance(source, FileSource) and hooks.board is not None:
+        source.share(hooks.board, hooks.process)
     return LaneSource(source, plan, pace, hooks)
 
 
@@ -139,6 +143,7 @@ class Hooks:
         self.on_progress = on_progress
         self.writer: WriterStep | None = None  # in the process where the writer runs
         self.guard: Guard | None = None  # once the flow is built
+        self.board: ScanBoard | None = None  # where several processes scan one file
 
 
 def scan(item: LaneItem, *, keys: Sequence[str], shards: int, observer: Observer) -> list[Keyed]:
@@ -235,7 +240,7 @@ class LanePart(StatefulSourcePartition[LaneItem, int]):
         self,
         part: int,
         first: int,
-        items: Iterator[LaneItem],
+        items: Iterator[LaneItem | None],
         epoch_bytes: int,
         pace: Pace,
         should_stop: Callable[[], bool],
@@ -257,11 +262,12 @@ class LanePart(StatefulSourcePartition[LaneItem, int]):
         if self._given_bytes >= self._epoch_bytes or not self._pace.is_next(self._next_number):
             return []
         # Read before there is room: a part without more blocks must not wait for room to say so.
-        item = self._held = self._held or next(self._items, None)
-        if item is None:
+        try:
+            item = self._held = self._held or next(self._items)
+        except StopIteration:
             self._pace.ended(self._part)
-            raise StopIteration
-        if not self._pace.has_room(self._next_number):
+            raise
+        if item is None or not self._pace.has_room(self._next_number):
             return []
         self._held = None
         self._next_number = item.number + 1

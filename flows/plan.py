@@ -198,7 +198,7 @@ class Plan:
         options = ScanOptions(
             key=self.key(),
             tenant=TENANT,
-            block_bytes=self._block_bytes(),
+            block_bytes=self.block_bytes(),
             shards=self.shards,
         )
         if self.is_live:
@@ -246,7 +246,7 @@ class Plan:
             named = sorted(manifest.inputs, key=lambda source: source.identity)
         return [(spec, Path(n.name).name) for (_, spec), n in zip(pairs, named, strict=True)]
 
-    def _block_bytes(self) -> int:
+    def block_bytes(self) -> int:
         """Return the size of blocks that the run began with: its positions count in them."""
         wanted = {"block_bytes": int(self.config.value("intake.block_bytes"))}
         with open_control(self.control) as control:

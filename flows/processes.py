@@ -41,6 +41,7 @@ class WorkerOrders(Struct, frozen=True, kw_only=True):
     process: int
     addresses: list[str]
     pulse: int | None = None
+    board: int | None = None
 
 
 def free_addresses(count: int) -> list[str]:
@@ -86,7 +87,7 @@ class Children:
     ----------
     command
         Starts a worker that reads ``WorkerOrders`` as one line from its standard input. It has the
-        pipe, too, that they name.
+        open files, too, that they name.
     """
 
     def __init__(self, command: Sequence[str], orders: Sequence[WorkerOrders]) -> None:
@@ -144,7 +145,7 @@ class Children:
 
 
 def _start(command: Sequence[str], order: WorkerOrders) -> "subprocess.Popen[bytes]":
-    handles = () if order.pulse is None else (order.pulse,)
+    handles = [handle for handle in (order.pulse, order.board) if handle is not None]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=handles)  # noqa: S603 - our own command
     assert process.stdin is not None
     process.stdin.write(msgspec_json.encode(order) + b"\n")

@@ -3,7 +3,7 @@
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from typing import Any, Final, Literal
 
@@ -34,6 +34,8 @@ from flows.processes import (
 )
 from flows.recovery import open_recovery
 from flows.rule_changes import ChangeLog
+from flows.shared_scans import ScanBoard
+from flows.sources import PLAIN_PARTS
 from flows.store.reader import StoreReader
 from flows.supervision import Limits, Pulse, open_pulse
 from flows.writer import Progress, WriterStep
@@ -169,6 +171,11 @@ class StopFlag:
 
 
 def _run_engine(plan: Plan, held: Run, options: RunOptions, hooks: Hooks) -> WriterStep | None:
+    with _board(plan, options.processes) as hooks.board:
+        return _run_processes(plan, held, options, hooks)
+
+
+def _run_processes(plan: Plan, held: Run, options: RunOptions, hooks: Hooks) -> WriterStep | None:
     wait_for_recovery(plan.paths.recovery / _CHILDREN_LOCK)
     recovery = open_recovery(plan.paths.recovery)
     epoch = timedelta(seconds=float(plan.config.value("epoch_seconds")))
@@ -190,7 +197,8 @@ def _run_engine(plan: Plan, held: Run, options: RunOptions, hooks: Hooks) -> Wri
         plan.pulse.done()
         return hooks.writer
     addresses = free_addresses(options.processes)
-    children.append(Children(options.worker_command, _orders(plan, held.key, options, addresses)))
+    orders = _orders(plan, held.key, options, addresses, hooks.board)
+    children.append(Children(options.worker_command, orders))
     guard = _guard_of(hooks)
     guard.on_error = children[0].leave_alone  # what they say of it is an echo
     with _raising_the_first(guard, children[0].await_news):
@@ -230,8 +238,26 @@ def _raising_the_first(guard: Guard, await_news: Callable[[BaseException], None]
         raise
 
 
+@contextmanager
+def _board(plan: Plan, processes: int) -> Iterator[ScanBoard | None]:
+    """Make the memory in which the processes of a run scan a file in turns."""
+    if processes == 1 or plan.is_live:
+        yield None
+        return
+    with closing(ScanBoard.create(_readers(plan, processes), plan.block_bytes())) as board:
+        yield board
+
+
+def _readers(plan: Plan, processes: int) -> int:
+    return min(processes, PLAIN_PARTS, plan.shards)
+
+
 def _orders(
-    plan: Plan, run_key: str, options: RunOptions, addresses: Sequence[str]
+    plan: Plan,
+    run_key: str,
+    options: RunOptions,
+    addresses: Sequence[str],
+    board: ScanBoard | None,
 ) -> list[WorkerOrders]:
     return [
         WorkerOrders(
@@ -245,6 +271,7 @@ def _orders(
             process=process,
             addresses=list(addresses),
             pulse=plan.pulse.handle,
+            board=None if board is None else board.handle,
         )
         for process in range(1, len(addresses))
     ]
@@ -268,7 +295,7 @@ def _work(plan: Plan, orders: WorkerOrders) -> None:
     plan.observer.run_joined(orders.run_key)
     stop = StopFlag(told_too(tell_parent, plan.observer.stopping))
     held = hold_recovery(plan.paths.recovery / _CHILDREN_LOCK)
-    hooks = _worker_hooks(orders, stop)
+    hooks = _worker_hooks(plan, orders, stop)
     flow = build_flow(plan, orders.run_key, hooks)
     with held, stop.on_signals(), _raising_the_first(_guard_of(hooks), give_up):
         cluster_main(  # type: ignore[no-untyped-call]
@@ -280,8 +307,12 @@ def _work(plan: Plan, orders: WorkerOrders) -> None:
         )
 
 
-def _worker_hooks(orders: WorkerOrders, stop: StopFlag) -> Hooks:
-    return Hooks(stop.is_set, process=orders.process, processes=len(orders.addresses))
+def _worker_hooks(plan: Plan, orders: WorkerOrders, stop: StopFlag) -> Hooks:
+    hooks = Hooks(stop.is_set, process=orders.process, processes=len(orders.addresses))
+    if orders.board is not None:
+        readers = _readers(plan, len(orders.addresses))
+        hooks.board = ScanBoard(orders.board, readers, orders.process, plan.block_bytes())
+    return hooks
 
 
 def specs_of(orders: WorkerOrders) -> tuple[InputSpec, ...]:

@@ -16,13 +16,10 @@ import numpy as np
 from flows import adapters
 from flows.control_topic import ControlPlace
 from flows.edges.files import FileBlocks, RawBlock
+from flows.file_scans import LoneScans, Scans, TurnedScans, scan_raw
 from flows.heartbeats import BeatItem, Heartbeats, Idle
-from flows.lanes import (
-    LaneBlock,
-    ShardBlock,
-    deal,
-    stamp,
-)
+from flows.lanes import LaneBlock, stamp
+from flows.shared_scans import ScanBoard
 from schemas.columns import EventColumns, HashKey, Rejected
 from schemas.scan import Scanner
 
@@ -59,8 +56,11 @@ class Source(Protocol):
     total_bytes: int | None
     notes: tuple[str, ...]
 
-    def items(self, part: int, first: int) -> Iterator[LaneItem]:
-        """Yield the part's blocks from the first of them numbered ``first`` or more."""
+    def items(self, part: int, first: int) -> Iterator[LaneItem | None]:
+        """Yield the part's blocks from the first of them numbered ``first`` or more.
+
+        None stands for a block that another process has not handed over yet: ask again.
+        """
         ...
 
 
@@ -85,29 +85,16 @@ class RawItem:
 
     def scan(self) -> LaneBlock:
         """See ``LaneItem``."""
-        block = self._block
-        scanned = self._scanner.scan(block.raw)
-        rejected = [
-            replace(r, byte_offset=r.byte_offset + block.byte_offset) for r in scanned.rejected
-        ]
-        if block.torn is not None:
-            rejected += adapters.torn_at(block, scanned.line_count)
-        return LaneBlock(
-            number=block.number,
-            columns=scanned.columns,
-            rejected=[(0, r) for r in rejected],
-            times=stamp(scanned.columns.rows, scanned.line_count),
-            is_last=block.is_last,
-            unknown_fields=scanned.unknown_fields,
-        )
+        return scan_raw(self._block, self._scanner)
 
 
 class FileSource:
     """One NDJSON file: plain, gzip or zip.
 
-    A plain file is read by every process: each scans all of it and keeps the rows of its own
-    shards, which costs less than to hand rows from process to process. So part p of its parts
-    yields all blocks, with the rows of the shards s for which s mod parts is p.
+    A plain file has parts for as many processes: part p yields all blocks, with the rows of the
+    shards s for which s mod parts is p. Processes scan the blocks in turns once ``share`` was
+    called; without it, one that reads some parts scans every block, which costs less than to hand
+    rows from process to process through the engine.
 
     ``lane_name`` is what positions call it, where that is not the file's own name.
     """
@@ -124,7 +111,7 @@ class FileSource:
         self.parts = 1 if count is None else min(PLAIN_PARTS, options.shards)
         self.total_bytes: int | None = None if count is None else path.stat().st_size
         self._count = count
-        self._shared: _SharedScan | None = None
+        self._scans: Scans = LoneScans(self, self.parts, options.shards)
 
     def lag(self, part: int, number: int) -> dict[str, int]:
         """Return the bytes of the blocks numbered ``number`` or more; see ``Source``."""
@@ -132,16 +119,24 @@ class FileSource:
             return {}
         return {self.lane_names[0]: max(0, self.total_bytes - number * self._options.block_bytes)}
 
-    def items(self, part: int, first: int) -> Iterator[LaneItem]:
+    def share(self, board: ScanBoard, process: int) -> None:
+        """Scan blocks in turns with the other processes, those of a plain file."""
+        if self._count is not None and self.parts >= board.readers > process:
+            mine = frozenset(range(process, self.parts, board.readers))
+            self._scans = TurnedScans(self, mine, self.parts, self._options.shards, board)
+
+    def items(self, part: int, first: int) -> Iterator[LaneItem | None]:
         """See ``Source``."""
         if self._count is None:
             yield from islice(self.sequence(), first, None)
             return
-        self._shared = self._shared or _SharedScan(self)
+        self._scans.begin(first)
         for number in range(first, self._count):
-            yield PartItem(number, part, self._shared, self._share(number, part))
+            while not self._scans.is_ready(number, self._count):
+                yield None
+            yield PartItem(number, part, self._scans, self._size(number, part))
 
-    def _share(self, number: int, part: int) -> int:
+    def _size(self, number: int, part: int) -> int:
         """Return what a part counts of a block's bytes: all parts together count all of them."""
         assert self.total_bytes is not None
         size = self._options.block_bytes
@@ -155,51 +150,28 @@ class FileSource:
             for block in blocks.blocks():
                 yield RawItem(block, scanner)
 
-    def scan_block(self, number: int, scanner: Scanner) -> LaneBlock:
-        """Read and scan one block."""
+    def read(self, number: int) -> RawBlock:
+        """Read one block."""
         with FileBlocks(self._path, self._options.block_bytes) as blocks:
-            return RawItem(blocks.read(number), scanner).scan()
+            return blocks.read(number)
 
     def scanner(self) -> Scanner:
         """Make a scanner of its lines."""
         return Scanner(self._options.key, tenant=self._options.tenant)
 
-    def dealt(self, block: LaneBlock) -> list[ShardBlock]:
-        """Deal a block to all shards."""
-        return deal(block, self._options.shards)
-
-
-class _SharedScan:
-    """The blocks of a plain file, each scanned once for all parts of this process."""
-
-    def __init__(self, source: FileSource) -> None:
-        self._source = source
-        self._scanner = source.scanner()
-        self._held: tuple[int, LaneBlock, list[ShardBlock]] | None = None
-
-    def part(self, number: int, part: int) -> LaneBlock:
-        """Return a block with the rows of one part's shards."""
-        if self._held is None or self._held[0] != number:
-            self._held = None  # let go before the next is made
-            block = self._source.scan_block(number, self._scanner)
-            self._held = (number, block, self._source.dealt(block))
-        _, block, dealt = self._held
-        parts = self._source.parts
-        return replace(block, dealt=[one for one in dealt if one.shard % parts == part])
-
 
 class PartItem:
     """One part's share of a block, scanned when it is asked for."""
 
-    def __init__(self, number: int, part: int, shared: _SharedScan, size: int) -> None:
+    def __init__(self, number: int, part: int, scans: Scans, size: int) -> None:
         self.number = number
         self.size = size
         self._part = part
-        self._shared = shared
+        self._scans = scans
 
     def scan(self) -> LaneBlock:
         """See ``LaneItem``."""
-        return self._shared.part(self.number, self._part)
+        return self._scans.part(self.number, self._part)
 
 
 class AdaptedItem:

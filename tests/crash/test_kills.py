@@ -10,7 +10,7 @@ from flows.crash import POINTS, STATE_POINTS
 from lab.bench import crash
 
 # Continuous integration takes its time; every named point has its turn even so.
-KILLS = crash.KILLS_QUICK if os.environ.get("CI") == "true" else 16
+KILLS = crash.KILLS_QUICK if os.environ.get("CI") == "true" else 13
 KILLS_ON_KAFKA = 14  # every named point once, and two at random times
 
 

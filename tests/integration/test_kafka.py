@@ -128,6 +128,7 @@ def columns(day: Path, cluster: MockKafka) -> str:
     return f"kafka://{cluster.bootstrap}/columns-orders,columns-app?until=end&format=arrow"
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_arrow_messages_give_the_alerts_of_lines_whatever_is_killed(
     unbroken: Content, columns: str, tmp_path: Path
@@ -145,6 +146,7 @@ def test_arrow_messages_give_the_alerts_of_lines_whatever_is_killed(
         assert expected.parts[part].keys() == unbroken.parts[part].keys() != set()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_control_log_on_a_topic_survives_a_kill(
     two_topics: str, unbroken: Content, cluster: MockKafka, tmp_path: Path
@@ -166,11 +168,16 @@ def test_a_control_log_on_a_topic_survives_a_kill(
 
 POINTS = (
     "ledger.before_commit:3",
-    "ledger.after_commit:4",
-    "store.after_commit:6",
-    "between:20",
-    "snapshot.account:40",
     "snapshot.writer:2",
+    *(
+        pytest.param(point, marks=pytest.mark.long)
+        for point in (
+            "ledger.after_commit:4",
+            "store.after_commit:6",
+            "between:20",
+            "snapshot.account:40",
+        )
+    ),
 )
 
 
@@ -212,7 +219,7 @@ def test_a_killed_run_on_two_topics_leaves_what_an_unbroken_one_leaves(
 ) -> None:
     data = tmp_path / "data"
     share_pepper(data)
-    count = 1 + POINTS.index(point) % 2
+    count = 1 + point.startswith("snapshot")
     killed = run(command(two_topics, data, count=count), crash_at=point)
     assert killed.returncode == -signal.SIGKILL
     rescaled = 3 - count

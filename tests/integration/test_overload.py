@@ -34,7 +34,7 @@ pytestmark = pytest.mark.long
 
 EVENTS, SEED, ACCOUNTS = 3_000, 3, 200
 KIB = 1024
-BLOCK, ALLOWANCE = 8 * KIB, 16 * KIB
+BLOCK, ALLOWANCE = 4 * KIB, 4 * KIB
 FLAGS = (
     *(setting for setting in SETTINGS if setting.startswith("detectors.")),
     f"intake.block_bytes={BLOCK}",

@@ -1,0 +1,168 @@
+"""Blocks that the processes of a run scan in turns and hand to each other in shared memory.
+
+Of every block each process needs the rows of its own shards. Whoever has nothing better to do
+claims the next block, scans it and leaves its rows, dealt to the shards, in a slot; a slot is free
+again when every process has taken its part. So a file is scanned once in all, the process that has
+less to do scans more of it, and none comes further ahead of another than there are slots.
+
+Nothing is decided by who scanned. Where a block is not to be had, because a process was further on
+when it was claimed or because it does not fit its slot, a process scans it by itself.
+"""
+
+import fcntl
+import mmap
+import os
+import pickle
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+from typing import Any, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.columns import ROW, Rows
+
+SLOTS: Final = 12
+# Rows are about 0.7 times as large as their lines; of the shortest lines, three times.
+SLOT_TIMES_BLOCK: Final = 3
+_HEADER_BYTES: Final = mmap.PAGESIZE
+_UNKNOWN: Final = -1
+_FIRST: Final = 0  # place in the header of the first block that was claimed
+_NEXT: Final = 1  # of the next to be claimed
+_NEEDS: Final = 2  # and of the first process's next block
+_FIELDS: Final = 3  # of a slot: block, rows, bytes of what stands behind them
+
+
+class Found(Enum):
+    """How a block stands: in its slot, not yet there, or not to be had."""
+
+    HERE = "here"
+    LATER = "later"
+    GONE = "gone"
+
+
+class ScanBoard:
+    """The memory that the processes share.
+
+    Parameters
+    ----------
+    handle
+        An open file of ``board_bytes`` bytes, zeroed before the first process maps it.
+    readers
+        How many processes take blocks.
+    reader
+        Which of them this one is.
+    block_bytes
+        Size of a block of lines.
+
+    Notes
+    -----
+    Locks of the operating system order all access to the header, and with it to the slots.
+    """
+
+    def __init__(self, handle: int, readers: int, reader: int, block_bytes: int) -> None:
+        self.handle = handle
+        self.readers = readers
+        self._reader = reader
+        self._slot_bytes = _slot_bytes(block_bytes)
+        memory = mmap.mmap(handle, _HEADER_BYTES + SLOTS * self._slot_bytes)
+        self._bytes = np.frombuffer(memory, np.uint8)
+        self._header = self._bytes[:_HEADER_BYTES].view(np.int64)
+        first = _NEEDS + readers
+        self._slots = self._header[first : first + SLOTS * _FIELDS].reshape(SLOTS, _FIELDS)
+
+    @classmethod
+    def create(cls, readers: int, block_bytes: int) -> Self:
+        """Make the memory, as the first of its readers."""
+        handle = _anonymous_file(_HEADER_BYTES + SLOTS * _slot_bytes(block_bytes))
+        board = cls(handle, readers, 0, block_bytes)
+        board._header[:] = _UNKNOWN
+        return board
+
+    def close(self) -> None:
+        """Give the memory back, once nobody holds a view of it."""
+        os.close(self.handle)
+
+    @contextmanager
+    def _locked(self) -> Iterator[NDArray[np.int64]]:
+        """Yield what each reader needs next."""
+        fcntl.lockf(self.handle, fcntl.LOCK_EX)
+        try:
+            yield self._header[_NEEDS : _NEEDS + self.readers]
+        finally:
+            fcntl.lockf(self.handle, fcntl.LOCK_UN)
+
+    def needs(self, number: int) -> None:
+        """Say that this reader needs no block before ``number`` any more."""
+        with self._locked() as needs:
+            needs[self._reader] = max(int(needs[self._reader]), number)
+
+    def find(self, number: int) -> Found:
+        """Say how a block stands."""
+        with self._locked():
+            held, rows, _ = self._slots[number % SLOTS].tolist()
+            first = int(self._header[_FIRST])
+        if held == number:
+            return Found.HERE if rows != _UNKNOWN else Found.GONE
+        # Claims begin where the reader furthest behind began, and go on without a gap.
+        return Found.GONE if number < max(held, first) else Found.LATER
+
+    def claim(self, end: int) -> int | None:
+        """Take on the next block before ``end``, if its slot is free and all have begun."""
+        with self._locked() as needs:
+            slowest = int(needs.min())
+            if slowest == _UNKNOWN:
+                return None
+            if self._header[_FIRST] == _UNKNOWN:
+                self._header[_FIRST] = self._header[_NEXT] = slowest
+            number = int(self._header[_NEXT])
+            if number >= min(end, slowest + SLOTS):
+                return None
+            self._header[_NEXT] = number + 1
+            self._slots[number % SLOTS] = _UNKNOWN
+            return number
+
+    def room(self, number: int, count: int) -> Rows | None:
+        """Return where a claimed block's rows go; None where they are too many."""
+        if count * ROW.itemsize > self._slot_bytes:
+            return None
+        return self._slot(number)[: count * ROW.itemsize].view(ROW)
+
+    def publish(self, number: int, count: int | None, rest: Any) -> None:
+        """Let the others have a block whose rows are in place; ``count`` is None without room."""
+        said = pickle.dumps(rest)
+        begin = (count or 0) * ROW.itemsize
+        if count is None or begin + len(said) > self._slot_bytes:
+            count = _UNKNOWN
+        else:
+            self._slot(number)[begin : begin + len(said)] = np.frombuffer(said, np.uint8)
+        with self._locked():
+            self._slots[number % SLOTS] = (number, count, len(said))
+
+    def read(self, number: int) -> tuple[Rows, Any]:
+        """Return a block's rows, which are its slot's until ``needs`` goes on, and the rest."""
+        _, count, size = self._slots[number % SLOTS].tolist()
+        slot, begin = self._slot(number), count * ROW.itemsize
+        return slot[:begin].view(ROW), pickle.loads(slot[begin : begin + size].tobytes())  # noqa: S301 - another process of this run wrote it
+
+    def _slot(self, number: int) -> NDArray[np.uint8]:
+        begin = _HEADER_BYTES + number % SLOTS * self._slot_bytes
+        return self._bytes[begin : begin + self._slot_bytes]
+
+
+def _slot_bytes(block_bytes: int) -> int:
+    pages = -(-SLOT_TIMES_BLOCK * block_bytes // mmap.PAGESIZE) + 1
+    return pages * mmap.PAGESIZE
+
+
+def _anonymous_file(size: int) -> int:
+    """Open a file that has no name; its pages cost nothing before they are written."""
+    if hasattr(os, "memfd_create"):
+        handle = os.memfd_create("tapewatch-scans")
+    else:
+        with tempfile.TemporaryFile() as file:
+            handle = os.dup(file.fileno())
+    os.ftruncate(handle, size)
+    return handle

@@ -1,0 +1,189 @@
+"""Blocks scanned in turns are those that each process would have scanned by itself."""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from plan_parts import lines, story
+
+from flows.file_scans import scan_raw
+from flows.lanes import LaneBlock, ShardBlock, deal
+from flows.monitor import LanePart, Pace
+from flows.shared_scans import SLOTS, ScanBoard
+from flows.sources import FileSource, ScanOptions
+from schemas.columns import HashKey
+
+SHARDS = 16
+OPTION = ScanOptions(HashKey(1, 2), "default", 1024, shards=SHARDS)
+
+
+@pytest.fixture(scope="module")
+def day(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("day") / "day.ndjson"
+    told = lines(story())
+    path.write_bytes(b"{\n" + told[:9_000] + b"x\n" + told)
+    return path
+
+
+class Counted(FileSource):
+    """Counts how often its blocks are read."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, OPTION)
+        self.numbers: list[int] = []
+
+    def read(self, number: int) -> Any:
+        self.numbers.append(number)
+        return super().read(number)
+
+
+class Reader:
+    """One process that reads its parts in the order in which the engine would."""
+
+    def __init__(self, path: Path, board: ScanBoard | None, process: int, first: int) -> None:
+        self.source = Counted(path)
+        count = 1 if board is None else board.readers
+        if board is not None:
+            self.source.share(board, process)
+        mine = range(process, self.source.parts, count)
+        pace = Pace(100)
+        self.parts = [
+            LanePart(part, first, self.source.items(part, first), 2**40, pace, lambda: False)
+            for part in mine
+        ]
+        self.taken: dict[tuple[int, int], ShardBlock] = {}
+
+    @property
+    def next_number(self) -> int:
+        return max((number for number, _ in self.taken), default=-1) + 1
+
+    def step(self) -> bool:
+        """Ask each part once; say whether any may have more."""
+        for part in list(self.parts):
+            try:
+                for item in part.next_batch():
+                    for one in deal(item.scan(), SHARDS):
+                        assert (one.number, one.shard) not in self.taken
+                        self.taken[one.number, one.shard] = one
+            except StopIteration:
+                self.parts.remove(part)
+        return bool(self.parts)
+
+
+def finish(found: list[Reader]) -> None:
+    while found:
+        found = [reader for reader in found if reader.step()]
+
+
+@contextmanager
+def readers(path: Path, firsts: list[int]) -> Iterator[list[Reader]]:
+    with closing(ScanBoard.create(len(firsts), OPTION.block_bytes)) as first:
+        boards = [
+            ScanBoard(first.handle, len(firsts), process, OPTION.block_bytes)
+            for process in range(len(firsts))
+        ]
+        yield [Reader(path, boards[k], k, firsts[k]) for k in range(len(firsts))]
+
+
+def seen(block: ShardBlock) -> tuple[Any, ...]:
+    rows = block.columns.rows
+    names = [name for name in rows.dtype.names if name != "padding"]
+    return (
+        [rows[name].tolist() for name in names],
+        [block.columns.line(k) for k in range(len(rows))],
+        block.rejected,
+        block.times,
+        block.is_absolute,
+        block.is_last,
+    )
+
+
+@pytest.fixture(scope="module")
+def alone(day: Path) -> dict[tuple[int, int], Any]:
+    reader = Reader(day, None, 0, 0)
+    while reader.step():
+        pass
+    return {place: seen(block) for place, block in reader.taken.items()}
+
+
+@settings(max_examples=25)
+@given(
+    st.lists(st.integers(0, 30), min_size=2, max_size=4),
+    st.lists(st.integers(0, 3), min_size=1, max_size=30),
+)
+def test_who_scans_what_changes_nothing(
+    day: Path, alone: dict[tuple[int, int], Any], firsts: list[int], turns: list[int]
+) -> None:
+    last = max(number for number, _ in alone) + 1
+    begins = [min(first, last) for first in firsts]
+    with readers(day, begins) as found:
+        for turn in turns:
+            found[turn % len(found)].step()
+        finish(found)
+        for process, reader in enumerate(found):
+            mine = {
+                place: block
+                for place, block in alone.items()
+                if place[0] >= begins[process] and place[1] % 8 % len(found) == process
+            }
+            assert {place: seen(block) for place, block in reader.taken.items()} == mine
+
+
+def test_every_block_is_scanned_once_in_all(
+    day: Path, alone: dict[tuple[int, int], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scanned: list[int] = []
+    monkeypatch.setattr("flows.file_scans.scan_raw", counting(scanned))
+    count = max(number for number, _ in alone) + 1
+    with readers(day, [0, 0]) as found:
+        finish(found)
+    assert sorted(scanned) == list(range(count))
+
+
+def counting(scanned: list[int]) -> Any:
+    def scan(block: Any, scanner: Any) -> LaneBlock:
+        scanned.append(block.number)
+        return scan_raw(block, scanner)
+
+    return scan
+
+
+def test_nothing_is_claimed_before_all_have_begun_nor_far_ahead_of_the_slowest(day: Path) -> None:
+    with readers(day, [3, 5]) as (fast, slow):
+        assert fast.step()
+        assert fast.taken == {}
+        slow.step()
+        for _ in range(5 * SLOTS):
+            assert fast.step()
+        # The slow one has taken its first block, and the slots reach so far ahead of it.
+        assert fast.next_number == slow.next_number + SLOTS
+        slow.step()
+        fast.step()
+        assert fast.next_number == slow.next_number + SLOTS
+
+
+def test_a_block_with_more_rows_than_fit_is_scanned_by_everybody(
+    day: Path, alone: dict[tuple[int, int], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.shared_scans._slot_bytes", lambda _size: 1024)
+    with readers(day, [0, 0]) as found:
+        finish(found)
+        taken = found[0].taken | found[1].taken
+    assert {place: seen(block) for place, block in taken.items()} == alone
+    least = min(found, key=lambda reader: len(reader.source.numbers))
+    assert set(least.source.numbers) == set(range(max(n for n, _ in alone) + 1))
+
+
+def test_a_file_that_has_one_part_is_not_shared(tmp_path: Path) -> None:
+    path = tmp_path / "day.ndjson"
+    path.write_bytes(lines(story()))
+    with closing(ScanBoard.create(1, OPTION.block_bytes)) as board:
+        source = FileSource(path, OPTION._replace(shards=1))
+        source.share(ScanBoard(board.handle, 2, 1, OPTION.block_bytes), 1)
+        turns = zip(source.items(0, 0), cycle([0]), strict=False)
+        assert all(item is not None for item, _ in turns)
