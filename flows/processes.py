@@ -40,8 +40,8 @@ class WorkerOrders(Struct, frozen=True, kw_only=True):
     run_key: str
     process: int
     addresses: list[str]
+    memory: int
     pulse: int | None = None
-    board: int | None = None
 
 
 def free_addresses(count: int) -> list[str]:
@@ -86,16 +86,32 @@ class Children:
     Parameters
     ----------
     command
-        Starts a worker that reads ``WorkerOrders`` as one line from its standard input. It has the
-        open files, too, that they name.
+        Starts a worker that reads ``WorkerOrders`` as one line from its standard input.
+    count
+        How many to start. They take as long as this process to begin, so start them early.
+    handles
+        The open files that their orders will name.
     """
 
-    def __init__(self, command: Sequence[str], orders: Sequence[WorkerOrders]) -> None:
-        self._processes = [_start(command, order) for order in orders]
+    def __init__(self, command: Sequence[str], count: int, handles: Sequence[int] = ()) -> None:
+        self._processes = [
+            subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=handles)  # noqa: S603 - our own command
+            for _ in range(count)
+        ]
         self._stopping = False
         self._asked = False
+        self._sent = False
         for process in self._processes:
             threading.Thread(target=self._watch, args=(process,), daemon=True).start()
+
+    def send(self, orders: Sequence[WorkerOrders]) -> None:
+        """Give each its orders."""
+        self._sent = True
+        for process, order in zip(self._processes, orders, strict=True):
+            assert process.stdin is not None
+            with suppress(BrokenPipeError):  # it has ended, which is noticed elsewhere
+                process.stdin.write(msgspec_json.encode(order) + b"\n")
+                process.stdin.flush()
 
     def _watch(self, process: "subprocess.Popen[bytes]") -> None:
         """End this process when a child ends before its time: a half run must not go on."""
@@ -140,17 +156,22 @@ class Children:
         self._stopping = True
         for process in self._processes:
             process.wait()
+        self._close()
+
+    def dismiss(self) -> None:
+        """End children that were given no orders: they have nothing that could be lost."""
+        if self._sent:
+            return
+        self._stopping = True
+        for process in self._processes:
+            process.kill()
+            process.wait()
+        self._close()
+
+    def _close(self) -> None:
+        for process in self._processes:
             if process.stdin is not None:
                 process.stdin.close()
-
-
-def _start(command: Sequence[str], order: WorkerOrders) -> "subprocess.Popen[bytes]":
-    handles = [handle for handle in (order.pulse, order.board) if handle is not None]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=handles)  # noqa: S603 - our own command
-    assert process.stdin is not None
-    process.stdin.write(msgspec_json.encode(order) + b"\n")
-    process.stdin.flush()
-    return process
 
 
 def read_orders(handle: int) -> WorkerOrders:

@@ -3,9 +3,9 @@
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from bytewax.recovery import RecoveryConfig
 from bytewax.testing import cluster_main, run_main
@@ -34,7 +34,7 @@ from flows.processes import (
 )
 from flows.recovery import open_recovery
 from flows.rule_changes import ChangeLog
-from flows.shared_scans import ScanBoard
+from flows.shared_scans import ScanBoard, open_memory
 from flows.sources import PLAIN_PARTS
 from flows.store.reader import StoreReader
 from flows.supervision import Limits, Pulse, open_pulse
@@ -93,14 +93,54 @@ def run(
     with (
         open_observer(plan.config, 0, options.processes) as plan.observer,
         naming_disk_problems(plan.data),
+        _crew(plan, options) as crew,
     ):
-        outcome = _run(plan, options, on_progress, began_ns)
+        outcome = _run(plan, options, on_progress, crew, began_ns)
         plan.observer.run_ended(is_complete=outcome.is_complete)
     return outcome
 
 
+class Crew(NamedTuple):
+    """The other processes of a run that has any, and the memory in which they scan a file."""
+
+    children: Children
+    memory: int
+
+
+@contextmanager
+def _crew(plan: Plan, options: RunOptions) -> Iterator[Crew | None]:
+    """Start the other processes, which load while this one looks at its input."""
+    if options.processes == 1 or options.engine == "loop":
+        yield None
+        return
+    with open_memory(_board_block_bytes(plan)) as memory:
+        handles = [memory] if plan.pulse.handle is None else [memory, plan.pulse.handle]
+        children = Children(options.worker_command, options.processes - 1, handles)
+        try:
+            yield Crew(children, memory)
+        finally:
+            children.dismiss()
+
+
+def _board(plan: Plan, memory: int, process: int, processes: int) -> ScanBoard | None:
+    """Return the memory in which a file is scanned, as one of the processes sees it."""
+    if plan.is_live:
+        return None
+    readers = min(processes, PLAIN_PARTS, plan.shards)
+    return ScanBoard(memory, readers, process, _board_block_bytes(plan))
+
+
+def _board_block_bytes(plan: Plan) -> int:
+    # A run that began with larger blocks keeps to them, and scans those that do not fit everywhere.
+    return int(plan.config.value("intake.block_bytes"))
+
+
 def _run(
-    plan: Plan, options: RunOptions, on_progress: Callable[[Progress], None], began_ns: int
+    plan: Plan,
+    options: RunOptions,
+    on_progress: Callable[[Progress], None],
+    crew: Crew | None,
+    began_ns: int,
 ) -> Outcome:
     identities = plan.identities()
     with DataFolder(plan.data) as folder:
@@ -121,7 +161,7 @@ def _run(
             with stop.on_signals():
                 hooks = Hooks(stop.is_set, on_progress, processes=options.processes)
                 with _abandoning(hooks):
-                    writer = _run_engine(plan, held, options, hooks)
+                    writer = _run_engine(plan, held, options, hooks, crew)
         return _end(plan, held, writer, began_ns)
 
 
@@ -170,42 +210,44 @@ class StopFlag:
                 signal.signal(number, handler)
 
 
-def _run_engine(plan: Plan, held: Run, options: RunOptions, hooks: Hooks) -> WriterStep | None:
-    with _board(plan, options.processes) as hooks.board:
-        return _run_processes(plan, held, options, hooks)
-
-
-def _run_processes(plan: Plan, held: Run, options: RunOptions, hooks: Hooks) -> WriterStep | None:
+def _run_engine(
+    plan: Plan, held: Run, options: RunOptions, hooks: Hooks, crew: Crew | None
+) -> WriterStep | None:
     wait_for_recovery(plan.paths.recovery / _CHILDREN_LOCK)
     recovery = open_recovery(plan.paths.recovery)
     epoch = timedelta(seconds=float(plan.config.value("epoch_seconds")))
-    children: list[Children] = []  # none is started before the flow is known to build
-    asked = hooks.should_stop
-
-    def stop_together() -> bool:
-        is_asked = asked()
-        if is_asked:
-            for each in children:
-                each.stop()
-        return is_asked
-
-    hooks.should_stop = stop_together  # before the flow is built, whose sources take it with them
+    if crew is not None:
+        hooks.should_stop = _stopping_all(hooks.should_stop, crew.children)
+        hooks.board = _board(plan, crew.memory, 0, options.processes)
+        if hooks.board is not None:
+            hooks.board.clear()
     flow = build_flow(plan, held.key, hooks)
     plan.pulse.begin(_limits(plan))
-    if options.processes == 1:
+    if crew is None:
         run_main(flow, epoch_interval=epoch, recovery_config=recovery)  # type: ignore[no-untyped-call]
         plan.pulse.done()
         return hooks.writer
     addresses = free_addresses(options.processes)
-    orders = _orders(plan, held.key, options, addresses, hooks.board)
-    children.append(Children(options.worker_command, orders))
+    crew.children.send(_orders(plan, held.key, options, addresses, crew.memory))
     guard = _guard_of(hooks)
-    guard.on_error = children[0].leave_alone  # what they say of it is an echo
-    with _raising_the_first(guard, children[0].await_news):
+    guard.on_error = crew.children.leave_alone  # what they say of it is an echo
+    with _raising_the_first(guard, crew.children.await_news):
         cluster_main(flow, addresses, 0, epoch_interval=epoch, recovery_config=recovery)  # type: ignore[no-untyped-call]
-    children[0].join()
+    crew.children.join()
     plan.pulse.done()
     return hooks.writer
+
+
+def _stopping_all(asked: Callable[[], bool], children: Children) -> Callable[[], bool]:
+    """Return a look at whether to stop that passes the request on."""
+
+    def stop_together() -> bool:
+        is_asked = asked()
+        if is_asked:
+            children.stop()
+        return is_asked
+
+    return stop_together
 
 
 def _limits(plan: Plan) -> Limits:
@@ -238,26 +280,12 @@ def _raising_the_first(guard: Guard, await_news: Callable[[BaseException], None]
         raise
 
 
-@contextmanager
-def _board(plan: Plan, processes: int) -> Iterator[ScanBoard | None]:
-    """Make the memory in which the processes of a run scan a file in turns."""
-    if processes == 1 or plan.is_live:
-        yield None
-        return
-    with closing(ScanBoard.create(_readers(plan, processes), plan.block_bytes())) as board:
-        yield board
-
-
-def _readers(plan: Plan, processes: int) -> int:
-    return min(processes, PLAIN_PARTS, plan.shards)
-
-
 def _orders(
     plan: Plan,
     run_key: str,
     options: RunOptions,
     addresses: Sequence[str],
-    board: ScanBoard | None,
+    memory: int,
 ) -> list[WorkerOrders]:
     return [
         WorkerOrders(
@@ -271,7 +299,7 @@ def _orders(
             process=process,
             addresses=list(addresses),
             pulse=plan.pulse.handle,
-            board=None if board is None else board.handle,
+            memory=memory,
         )
         for process in range(1, len(addresses))
     ]
@@ -309,9 +337,7 @@ def _work(plan: Plan, orders: WorkerOrders) -> None:
 
 def _worker_hooks(plan: Plan, orders: WorkerOrders, stop: StopFlag) -> Hooks:
     hooks = Hooks(stop.is_set, process=orders.process, processes=len(orders.addresses))
-    if orders.board is not None:
-        readers = _readers(plan, len(orders.addresses))
-        hooks.board = ScanBoard(orders.board, readers, orders.process, plan.block_bytes())
+    hooks.board = _board(plan, orders.memory, orders.process, hooks.processes)
     return hooks
 
 

@@ -49,7 +49,7 @@ class ScanBoard:
     Parameters
     ----------
     handle
-        An open file of ``board_bytes`` bytes, zeroed before the first process maps it.
+        Of ``open_memory``; one process calls ``clear`` before the others begin.
     readers
         How many processes take blocks.
     reader
@@ -67,23 +67,16 @@ class ScanBoard:
         self.readers = readers
         self._reader = reader
         self._slot_bytes = _slot_bytes(block_bytes)
-        memory = mmap.mmap(handle, _HEADER_BYTES + SLOTS * self._slot_bytes)
+        memory = mmap.mmap(handle, 0)
         self._bytes = np.frombuffer(memory, np.uint8)
         self._header = self._bytes[:_HEADER_BYTES].view(np.int64)
         first = _NEEDS + readers
         self._slots = self._header[first : first + SLOTS * _FIELDS].reshape(SLOTS, _FIELDS)
 
-    @classmethod
-    def create(cls, readers: int, block_bytes: int) -> Self:
-        """Make the memory, as the first of its readers."""
-        handle = _anonymous_file(_HEADER_BYTES + SLOTS * _slot_bytes(block_bytes))
-        board = cls(handle, readers, 0, block_bytes)
-        board._header[:] = _UNKNOWN
-        return board
-
-    def close(self) -> None:
-        """Give the memory back, once nobody holds a view of it."""
-        os.close(self.handle)
+    def clear(self) -> Self:
+        """Begin, before any process looks at it."""
+        self._header[:] = _UNKNOWN
+        return self
 
     @contextmanager
     def _locked(self) -> Iterator[NDArray[np.int64]]:
@@ -157,12 +150,19 @@ def _slot_bytes(block_bytes: int) -> int:
     return pages * mmap.PAGESIZE
 
 
-def _anonymous_file(size: int) -> int:
-    """Open a file that has no name; its pages cost nothing before they are written."""
+@contextmanager
+def open_memory(block_bytes: int) -> Iterator[int]:
+    """Open a file that has no name, for blocks of lines of that size.
+
+    Its pages cost nothing before they are written.
+    """
     if hasattr(os, "memfd_create"):
         handle = os.memfd_create("tapewatch-scans")
     else:
         with tempfile.TemporaryFile() as file:
             handle = os.dup(file.fileno())
-    os.ftruncate(handle, size)
-    return handle
+    try:
+        os.ftruncate(handle, _HEADER_BYTES + SLOTS * _slot_bytes(block_bytes))
+        yield handle
+    finally:
+        os.close(handle)

@@ -15,6 +15,7 @@ from msgspec import json as msgspec_json
 from flows import processes
 from flows.processes import (
     EXIT_PEER_LOST,
+    Children,
     WorkerOrders,
     free_addresses,
     hold_recovery,
@@ -30,6 +31,7 @@ ORDERS = WorkerOrders(
     run_key="key",
     process=1,
     addresses=["127.0.0.1:1", "127.0.0.1:2"],
+    memory=0,
 )
 # A child that reads its orders, says so, and then waits for its end.
 CHILD = """
@@ -45,7 +47,8 @@ import sys, threading
 from msgspec import json
 from flows.processes import Children, WorkerOrders
 order = json.decode(sys.stdin.readline(), type=WorkerOrders)
-children = Children(sys.argv[1:], [order])
+children = Children(sys.argv[1:], 1)
+children.send([order])
 print(children._processes[0].pid, flush=True)
 threading.Event().wait()
 """
@@ -111,6 +114,12 @@ def test_a_child_without_orders_ends(child: "subprocess.Popen[bytes]") -> None:
     assert child.wait() == EXIT_PEER_LOST
 
 
+def test_children_without_orders_are_dismissed_at_once() -> None:
+    children = Children([sys.executable, "-c", CHILD], 2)
+    children.dismiss()
+    assert [process.returncode for process in children._processes] == [-signal.SIGKILL] * 2
+
+
 def test_a_killed_parent_leaves_no_child() -> None:
     with start(PARENT, sys.executable, "-c", CHILD) as parent:
         tell(parent)
@@ -144,7 +153,7 @@ import sys, threading
 from msgspec import json
 from flows.processes import Children, WorkerOrders
 orders = json.decode(sys.stdin.readline(), type=list[WorkerOrders])
-Children(sys.argv[1:], orders)
+Children(sys.argv[1:], len(orders)).send(orders)
 threading.Event().wait()
 """
 

@@ -156,6 +156,13 @@ def test_a_stop_flag_tells_once_and_gives_the_signals_back() -> None:
 def test_a_worker_gets_its_inputs_word_for_word() -> None:
     spec = {"name": "a b.ndjson", "format": "sse", "accounts": "overlay:1:2"}
     orders = WorkerOrders(
-        data="d", inputs=[spec], flags=[], config_file=None, run_key="k", process=1, addresses=[]
+        data="d",
+        inputs=[spec],
+        flags=[],
+        config_file=None,
+        run_key="k",
+        process=1,
+        addresses=[],
+        memory=0,
     )
     assert specs_of(orders) == (InputSpec(**spec),)

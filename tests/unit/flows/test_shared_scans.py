@@ -1,7 +1,7 @@
 """Blocks scanned in turns are those that each process would have scanned by itself."""
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from plan_parts import lines, story
 from flows.file_scans import scan_raw
 from flows.lanes import LaneBlock, ShardBlock, deal
 from flows.monitor import LanePart, Pace
-from flows.shared_scans import SLOTS, ScanBoard
+from flows.shared_scans import SLOTS, ScanBoard, open_memory
 from flows.sources import FileSource, ScanOptions
 from schemas.columns import HashKey
 
@@ -82,9 +82,9 @@ def finish(found: list[Reader]) -> None:
 
 @contextmanager
 def readers(path: Path, firsts: list[int]) -> Iterator[list[Reader]]:
-    with closing(ScanBoard.create(len(firsts), OPTION.block_bytes)) as first:
+    with open_memory(OPTION.block_bytes) as handle:
         boards = [
-            ScanBoard(first.handle, len(firsts), process, OPTION.block_bytes)
+            ScanBoard(handle, len(firsts), process, OPTION.block_bytes).clear()
             for process in range(len(firsts))
         ]
         yield [Reader(path, boards[k], k, firsts[k]) for k in range(len(firsts))]
@@ -182,8 +182,8 @@ def test_a_block_with_more_rows_than_fit_is_scanned_by_everybody(
 def test_a_file_that_has_one_part_is_not_shared(tmp_path: Path) -> None:
     path = tmp_path / "day.ndjson"
     path.write_bytes(lines(story()))
-    with closing(ScanBoard.create(1, OPTION.block_bytes)) as board:
+    with open_memory(OPTION.block_bytes) as handle:
         source = FileSource(path, OPTION._replace(shards=1))
-        source.share(ScanBoard(board.handle, 2, 1, OPTION.block_bytes), 1)
+        source.share(ScanBoard(handle, 2, 0, OPTION.block_bytes).clear(), 0)
         turns = zip(source.items(0, 0), cycle([0]), strict=False)
         assert all(item is not None for item, _ in turns)
