@@ -147,6 +147,24 @@ class ActMaker:
             outbox=notice,
         )
 
+    def withheld(self, alert: AlertRow, because: str) -> Act:
+        """Spell that no notice leaves, where the alert's own entry could not say so yet."""
+        body = {
+            "alert_id": alert.alert_id,
+            **self.account(alert.tenant, alert.account_id),
+            "because": because,
+        }
+        draft = EntryDraft(
+            eid=eid_of("notice.withheld", alert.alert_id),
+            kind="notice.withheld",
+            event_time_ns=alert.event_time_ns,
+            actor=ACTOR,
+            src=[],
+            rule=_rule_of(alert),
+            body=_plain(body),
+        )
+        return Act(draft)
+
     def entitlement(self, office: OfficeEvent, event: EntitlementChanged) -> Act:
         """Spell a change of what somebody may use, as the sender reported it."""
         tenant, until = event.tenant or "", event.valid_until_ns

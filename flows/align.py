@@ -56,11 +56,15 @@ class SentPart(NamedTuple):
 
 
 class _Piece(NamedTuple):
-    """Rows that came together, by time; ``serial`` makes pieces comparable."""
+    """Rows that came together, by time; ``serial`` makes pieces comparable.
+
+    ``read_ns`` is when the first of them was read, by the steady clock; 0: unknown.
+    """
 
     first_ns: int
     serial: int
     columns: SentColumns
+    read_ns: int
 
 
 @dataclass(slots=True)
@@ -86,11 +90,17 @@ class Align:
     held_most: int = 0
     _pieces: list[_Piece] = field(default_factory=list)
     _serial: int = 0
+    # Of what was released last: first and last event time, and when it was read.
+    _released: list[tuple[int, int, int]] = field(default_factory=list)
 
-    def add(self, columns: SentColumns, marks: Iterable[Mark]) -> None:
-        """Take rows, and then how far the shards have come that sent them."""
+    def add(self, columns: SentColumns, marks: Iterable[Mark], read_ns: int = 0) -> None:
+        """Take rows, and then how far the shards have come that sent them.
+
+        ``read_ns`` is when they were read, by the steady clock. Nothing is decided by it, and no
+        dump holds it: that clock begins anew with the machine.
+        """
         if len(columns):
-            self._hold(columns)
+            self._hold(columns, read_ns)
         for mark in marks:
             number, watermark_ns = self.marks.get(mark.shard, (-1, NEVER_NS))
             assert mark.number > number, (
@@ -98,21 +108,21 @@ class Align:
             )
             self.marks[mark.shard] = (mark.number, max(watermark_ns, mark.watermark_ns))
 
-    def _hold(self, columns: SentColumns) -> None:
+    def _hold(self, columns: SentColumns, read_ns: int) -> None:
         times = columns.rows["event_time_ns"]
         order = np.argsort(times, kind="stable")
         late = int(np.searchsorted(times[order], self.released_ns))
         self.behind += late
-        self._keep(SentColumns(columns.rows[order[late:]], columns.raw))
+        self._keep(SentColumns(columns.rows[order[late:]], columns.raw), read_ns)
         self.held += len(columns) - late
         self.held_most = max(self.held_most, self.held)
 
-    def _keep(self, columns: SentColumns) -> None:
+    def _keep(self, columns: SentColumns, read_ns: int = 0) -> None:
         """Keep rows that stand in order of time."""
         if len(columns):
             first_ns = int(columns.rows["event_time_ns"][0])
             self._serial += 1
-            heappush(self._pieces, _Piece(first_ns, self._serial, columns))
+            heappush(self._pieces, _Piece(first_ns, self._serial, columns, read_ns))
 
     @property
     def watermark_ns(self) -> int:
@@ -125,14 +135,31 @@ class Align:
         """Return the rows whose time has come, in their order."""
         until_ns = self.released_ns = max(self.released_ns, self.watermark_ns)
         due = []
+        self._released = []
         while self._pieces and self._pieces[0].first_ns < until_ns:
-            columns = heappop(self._pieces).columns
-            stop = int(np.searchsorted(columns.rows["event_time_ns"], until_ns))
+            first_ns, _, columns, read_ns = heappop(self._pieces)
+            times = columns.rows["event_time_ns"]
+            stop = int(np.searchsorted(times, until_ns))
             due.append(SentColumns(columns.rows[:stop], columns.raw).own_lines())
-            self._keep(SentColumns(columns.rows[stop:], columns.raw))
+            self._released.append((first_ns, int(times[stop - 1]), read_ns))
+            self._keep(SentColumns(columns.rows[stop:], columns.raw), read_ns)
         columns = join(due)
         self.held -= len(columns)
         return in_order(columns)
+
+    def read_ns_of(self, times_ns: Iterable[int]) -> int:
+        """Return when the oldest of the last released rows of some event times was read.
+
+        As rows came together they are taken together, so it may be a little before the row's own
+        time; 0 where it is unknown.
+        """
+        found = (
+            read_ns
+            for time_ns in times_ns
+            for first_ns, last_ns, read_ns in self._released
+            if first_ns <= time_ns <= last_ns
+        )
+        return min(found, default=0)
 
     def dump(self) -> dict[str, Any]:
         """Copy everything, for a snapshot; pickling takes the held rows' own lines along."""

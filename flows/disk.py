@@ -1,7 +1,8 @@
 """A disk that takes nothing more: found among the causes of a failure, and said in a sentence.
 
 Store, control log, arrivals, ledger and the engine's recovery store all end at the same disk, but
-each says in its own way that it is full; the engine says it in the text of a panic only.
+each says in its own way that it is full; the engine says it in the text of a panic only, and in a
+run of several processes even that is lost to a panic about the connection between them.
 """
 
 import errno
@@ -32,6 +33,7 @@ _WRITE_CODES: Final = frozenset(
 )
 # Only where no room is left does it say so: a file may be unreadable for many reasons.
 _OPEN_CODES: Final = frozenset({sqlite3.SQLITE_CANTOPEN})
+_PANIC: Final = "PanicException"  # of the engine; no module has it
 _ENGINE_CODE: Final = re.compile(r"SqliteFailure\(.*?extended_code: (\d+)")
 _ROOM_MIN: Final = 1024 * 1024  # SQLite asks for tens of KiB at once, and calls a refusal an error
 
@@ -66,6 +68,11 @@ def naming_disk_problems(data: Path) -> Iterator[None]:
         raise
 
 
+def is_disk_problem(error: BaseException, data: Path) -> bool:
+    """Say whether ``naming_disk_problems`` would name a full or failing disk for an error."""
+    return _refusal_in(error, data) is not None
+
+
 def _refusal_in(error: BaseException, data: Path) -> _Refusal | None:
     link: BaseException | None = error
     while link is not None:
@@ -84,7 +91,10 @@ def _refusal_of(error: BaseException, data: Path) -> _Refusal | None:
         return _Refusal(place, str(error.strerror), error.errno in _FULL_ERRNOS)
     code = _sqlite_code(error)
     has_room = _has_room(data)
-    if code == sqlite3.SQLITE_FULL or (code in _WRITE_CODES | _OPEN_CODES and not has_room):
+    is_silent = code is None and type(error).__name__ == _PANIC
+    if code == sqlite3.SQLITE_FULL or (
+        (is_silent or code in _WRITE_CODES | _OPEN_CODES) and not has_room
+    ):
         return _Refusal(str(data), "", is_full=True)
     if code in _WRITE_CODES:
         return _Refusal(str(data), "input/output error", is_full=False)

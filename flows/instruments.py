@@ -28,13 +28,15 @@ _CLOSE_EVERY_NS: Final = 60 * SECOND_NS
 class InstrumentMessage(Struct, kw_only=True):
     """What some blocks of account shards mean for one shard of instruments.
 
-    ``arrivals`` are the account shards' blocks whose order the rows rest on.
+    ``arrivals`` are the account shards' blocks whose order the rows rest on; ``read_ns`` is when
+    the oldest of the rows was read, by the steady clock.
     """
 
     shard: int
     columns: SentColumns
     marks: tuple[Mark, ...]
     arrivals: tuple[tuple[int, Arrival], ...] = ()
+    read_ns: int = 0
 
 
 def instrument_shards(account_shards: int) -> int:
@@ -55,6 +57,7 @@ def deal_sent(messages: Sequence[ShardMessage], shards: int) -> list[InstrumentM
     marks = tuple(sent.mark for _, sent in parts)
     arrivals = tuple((m.shard, arrival) for m, _ in parts for arrival in m.arrivals)
     is_due = any(sent.is_due for _, sent in parts)
+    read_ns = min((m.read_ns for m, sent in parts if len(sent.columns)), default=0)
     rows = columns.rows
     is_file = rows["kind"] == _FILE
     shard_of = (rows["instrument_1"] >> _HIGH_BITS) & np.uint64(shards - 1)
@@ -64,7 +67,9 @@ def deal_sent(messages: Sequence[ShardMessage], shards: int) -> list[InstrumentM
         if is_due or len(chosen):
             own = SentColumns(chosen, columns.raw)
             dealt.append(
-                InstrumentMessage(shard=shard, columns=own, marks=marks, arrivals=arrivals)
+                InstrumentMessage(
+                    shard=shard, columns=own, marks=marks, arrivals=arrivals, read_ns=read_ns
+                )
             )
     return dealt
 
@@ -97,7 +102,7 @@ class InstrumentStep:
 
     def take(self, message: InstrumentMessage) -> list[ShardMessage]:
         """Take rows; return what comes of those whose time has come with it, if anything."""
-        self.align.add(message.columns, message.marks)
+        self.align.add(message.columns, message.marks, message.read_ns)
         self.arrivals += message.arrivals
         columns = self.align.release()
         if self.backlog is not None:
@@ -133,6 +138,7 @@ class InstrumentStep:
             is_last=is_last,
             is_aligned=True,
             rests_on=rests_on,
+            read_ns=self.align.read_ns_of(finding.event_time_ns for finding in output.findings),
         )
 
     def row_counts(self) -> dict[str, int]:

@@ -20,7 +20,6 @@ from flows.acts import Act, ActMaker
 from flows.control import ControlRecord
 from flows.steps import END_OF_TIME_NS
 from flows.store.rows import AlertRow, NoticeRow, NoticeState
-from schemas.alerts import Finding
 from schemas.events import EntitlementChanged
 from schemas.ids import digest_parts
 
@@ -128,25 +127,24 @@ class NoticePolicy:
             shard = self._shard_of(record.body["account_id"])
             self._expect(shard, record.effective_ns - 1, person)
 
-    def decide(
-        self, finding: Finding, alert: AlertRow, case: str | None, shard: int
-    ) -> NoticeDecision:
-        """Decide whether an alert's customer is told."""
-        person = person_of(finding.tenant, finding.account_id)
-        withheld = self._why_not(finding, person, case)
+    def decide(self, alert: AlertRow, case: str | None, shard: int) -> NoticeDecision:
+        """Decide whether a new alert's customer is told.
+
+        ``case`` is the rule under which the account has another alert of the day, if any.
+        """
+        person = person_of(alert.tenant, alert.account_id)
+        withheld = self._never(alert, case) or self._not_now(alert, person)
         if withheld is not None:
-            counts = self.memory.withheld
-            counts[withheld.code] = counts.get(withheld.code, 0) + 1
-            return NoticeDecision(None, withheld.because)
+            return self._withhold(withheld)
         row = NoticeRow(
             notice_id=digest_parts(("tapewatch/notice/1", alert.alert_id)).hex(),
-            rule_id=finding.rule.id,
-            account_id=finding.account_id,
+            rule_id=alert.rule_id,
+            account_id=alert.account_id,
             alert_id=alert.alert_id,
-            sent_ns=finding.event_time_ns,
-            expires_ns=finding.event_time_ns + self._expiry_ns,
+            sent_ns=alert.event_time_ns,
+            expires_ns=alert.event_time_ns + self._expiry_ns,
             state="sent",
-            tenant=finding.tenant,
+            tenant=alert.tenant,
             text=TEXT,
         )
         self.memory.open[row.notice_id] = OpenNotice(row, alert, shard)
@@ -155,27 +153,39 @@ class NoticePolicy:
         self._expect(shard, row.expires_ns, person)
         return NoticeDecision(self._maker.notice("notice", row, row.sent_ns, alert), "")
 
-    def _why_not(self, finding: Finding, person: str, case: str | None) -> Withheld | None:
-        if self._simulated_only and not finding.evidence.get("simulated_only"):
+    def refuse(self, alert: AlertRow, case: str | None) -> NoticeDecision | None:
+        """Refuse a notice where no other of the account's notices or holds need be known."""
+        withheld = self._never(alert, case)
+        return None if withheld is None else self._withhold(withheld)
+
+    def decide_late(self, alert: AlertRow, case: str | None, shard: int) -> list[Act]:
+        """Decide about an alert that is in the ledger already; a refusal becomes an entry too."""
+        decision = self.decide(alert, case, shard)
+        return [decision.act or self._maker.withheld(alert, decision.because)]
+
+    def _withhold(self, withheld: Withheld) -> NoticeDecision:
+        counts = self.memory.withheld
+        counts[withheld.code] = counts.get(withheld.code, 0) + 1
+        return NoticeDecision(None, withheld.because)
+
+    def _never(self, alert: AlertRow, case: str | None) -> Withheld | None:
+        if self._simulated_only and not alert.evidence.get("simulated_only"):
             return _REAL_ACCOUNTS
         if case is not None:
             return Withheld("open_case", f"a case is open: an alert of {case}")
+        return None
+
+    def _not_now(self, alert: AlertRow, person: str) -> Withheld | None:
         since = self.memory.holds.get(person)
-        if since is not None and since <= finding.event_time_ns:
+        if since is not None and since <= alert.event_time_ns:
             return _HOLD
         if any(found.row.state == "sent" for found in self._open_of(person)):
             return _WAITING
         return None
 
-    def on_office(self, office: OfficeEvent) -> list[Act]:
-        """Take an answer or an entitlement change that came in the stream."""
-        event = office.event
-        if isinstance(event, EntitlementChanged):
-            return [self._maker.entitlement(office, event)]
-        if event.name != ANSWER_NAME or event.account_id is None:
-            return []
-        person = person_of(event.tenant or self._tenant, event.account_id)
-        return self._answer(str(event.notice_id), person, event.event_time_ns)
+    def entitlement(self, office: OfficeEvent, event: EntitlementChanged) -> Act:
+        """Note an entitlement change that came in the stream."""
+        return self._maker.entitlement(office, event)
 
     def shard_of(self, person: str) -> int:
         """Return the shard of an account."""
@@ -188,14 +198,12 @@ class NoticePolicy:
             return None
         return person_of(event.tenant or self._tenant, event.account_id)
 
-    def recheck(self, finding: Finding) -> list[Act]:
+    def recheck(self, person: str, rule_id: str, time_ns: int, outcome: str) -> list[Act]:
         """Look again at an account whose notice was answered or ran out."""
-        person = person_of(finding.tenant, finding.account_id)
-        outcome = NO_LONGER_ABOVE if finding.phase == "receded" else ABOVE
         acts = []
         for found in self._open_of(person):
-            if found.row.rule_id == finding.rule.id and found.row.state in _UNDECIDED:
-                acts.append(self._move(found, "rechecked", finding.event_time_ns, outcome=outcome))
+            if found.row.rule_id == rule_id and found.row.state in _UNDECIDED:
+                acts.append(self._move(found, "rechecked", time_ns, outcome=outcome))
                 self._forget(person, found.row.notice_id)
         return acts
 
@@ -248,7 +256,7 @@ class NoticePolicy:
         if not ids:
             del self.memory.by_person[person]
 
-    def _answer(self, notice_id: str, person: str, at_ns: int) -> list[Act]:
+    def answer(self, notice_id: str, person: str, at_ns: int) -> list[Act]:
         """Note an answer, if it is this account's own notice and in time."""
         found = self.memory.open.get(notice_id)
         if found is None or _person_of(found.row) != person or found.row.state != "sent":
@@ -273,7 +281,7 @@ class NoticePolicy:
         self.memory.applied.add(record.sequence)
         body = record.body
         if record.kind == "notice.answered":
-            return self._answer(body["notice_id"], person, record.effective_ns)
+            return self.answer(body["notice_id"], person, record.effective_ns)
         if body["is_set"]:
             self.memory.holds.setdefault(person, record.effective_ns)
         else:

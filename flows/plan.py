@@ -409,12 +409,14 @@ class Plan:
                 self.crash,
             ),
         )
+        instruments = self.instrument_shards
+        shards = self.shards + instruments
         step = WriterStep(
-            Policy(policy_state, maker, notices, may_notify),
+            Policy(policy_state, maker, notices, may_notify, shards if instruments else 0),
             outputs,
             run_key,
-            self.shards + self.instrument_shards,
-            self.instrument_shards,
+            shards,
+            instruments,
         )
         if state is not None:
             step.restore(state)

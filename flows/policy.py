@@ -10,14 +10,12 @@ from typing import Final
 
 from msgspec import Struct, field, structs
 
-from detectors.core.findings import day_name
-from detectors.core.stage import OfficeEvent
 from flows.acts import Act, ActMaker
 from flows.notices import NoticeMemory, NoticePolicy, person_of
 from flows.steps import END_OF_TIME_NS, ShardMessage
 from flows.store.rows import AlertRow, EpisodeRow, HeadroomRow
+from flows.turns import TurnMemory, Turns, oldest_day
 from schemas.alerts import Finding
-from schemas.events import SECOND_NS
 from schemas.ids import ALERT_DOMAIN, digest_parts
 
 OPENS: Final = frozenset({"opening", "provisional"})
@@ -25,8 +23,6 @@ ENDS: Final = frozenset({"confirmed", "withdrawn"})
 RECHECKS: Final = frozenset({"growth", "receded"})
 DAY_ENDED: Final = "its trading day ended"
 CASE_DAYS_KEPT: Final = 2  # two venues' days overlap; older ones cannot come again
-CASE_DAYS_OLD: Final = 3  # before the day of the watermark: no venue's calendar is so far behind
-_DAY_NS: Final = 86_400 * SECOND_NS
 _STATE_BY_PHASE: Final = {
     "opening": "open",
     "growth": "open",
@@ -51,7 +47,9 @@ class PolicyState(Struct):
 
     episodes: dict[str, Episode] = field(default_factory=dict)
     notices: NoticeMemory = field(default_factory=NoticeMemory)
-    # account -> trading day -> rules other than notifying ones that alerted: an open case
+    turns: TurnMemory = field(default_factory=TurnMemory)
+    # account -> trading day -> rules other than notifying ones that alerted: an open case; those of
+    # alerts on several accounts are with the turns
     cases: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     alerts_by_detector: dict[str, int] = field(default_factory=dict)
 
@@ -85,6 +83,9 @@ class Policy:
         Who may be told what, and for how long it stands.
     may_notify
         Rules whose alert may go to the customer.
+    shards
+        How many shards there are, those of instruments among them; 0: there are none of these. See
+        ``flows.turns``.
     """
 
     def __init__(
@@ -93,11 +94,13 @@ class Policy:
         maker: ActMaker,
         notices: NoticePolicy,
         may_notify: frozenset[str],
+        shards: int = 0,
     ) -> None:
         self.state = state
         self._maker = maker
         self.notices = notices
         self._may_notify = may_notify
+        self._turns = Turns(state.turns, notices, shards)
         # Per shard, when open episodes end, soonest first; may name some that are closed by now.
         self._ends: dict[int, list[tuple[int, str]]] = {}
         for key, episode in state.episodes.items():
@@ -116,12 +119,10 @@ class Policy:
             for finding in message.findings[told : office.findings_before]:
                 acts += self._on_finding(finding, message)
             told = office.findings_before
-            acts += self._on_office(office)
+            acts += self._turns.on_office(office, message.shard)
         for finding in message.findings[told:]:
             acts += self._on_finding(finding, message)
-        acts += self.notices.catch_up_all(message.watermark_ns, message.shard)
-        if message.is_last:
-            acts += self.notices.finish(message.shard)
+        acts += self._turns.advance(message)
         # Not the watermark: a provisional alert must be judged before its day is closed.
         acts += self._close_ended(message.closed_until_ns, message.shard)
         self._forget_cases(message.closed_until_ns, message.shard)
@@ -151,22 +152,18 @@ class Policy:
             for near in message.headroom
         ]
 
-    def _on_office(self, office: OfficeEvent) -> list[Act]:
-        person = self.notices.person_of_office(office)
-        acts: list[Act] = []
-        if person is not None:
-            acts += self.notices.catch_up(person, office.event.event_time_ns)
-        return acts + self.notices.on_office(office)
-
     def _on_finding(self, finding: Finding, message: ShardMessage) -> list[Act]:
         key = f"{finding.rule.id}\x1f{finding.tenant}\x1f{finding.subject}"
         acts: list[Act] = []
         # What an instrument shard finds comes at no fixed point among the messages of the person's
         # own shard: it must not move what those bring about.
-        if not message.is_aligned:
-            acts += self.notices.catch_up(_person(finding), finding.event_time_ns)
+        if message.is_aligned:
+            self._turns.note(finding)
+        else:
+            acts += self._turns.catch_up(_person(finding), finding.event_time_ns)
         if finding.rule.id in self._may_notify and finding.phase in RECHECKS:
-            acts += self.notices.recheck(finding)  # before this finding sends a notice of its own
+            # Before this finding sends a notice of its own.
+            acts += self._turns.recheck(finding, message.shard)
         episode = self.state.episodes.get(key)
         if episode is not None and _is_over(episode, finding):
             acts.append(self._close(key, DAY_ENDED))
@@ -182,8 +179,8 @@ class Policy:
         number = self._maker.detector_version(finding.detector)
         alert = _alert_row(finding, alert_id(finding, number))
         notice = (
-            self.notices.decide(finding, alert, self._case_of(finding), shard)
-            if (finding.rule.id in self._may_notify)
+            self._turns.decide(alert, self._case_of(finding), shard)
+            if finding.rule.id in self._may_notify
             else None
         )
         episode = Episode(alert=alert, day_end_ns=finding.day_end_ns, shard=shard)
@@ -213,7 +210,7 @@ class Policy:
         held = self._case_days.get(shard)
         if not held:
             return
-        oldest = day_name(until_ns // _DAY_NS - CASE_DAYS_OLD)
+        oldest = oldest_day(until_ns)
         while held and held[0][0] < oldest:
             day, person = heappop(held)
             days = self.state.cases.get(person, {})

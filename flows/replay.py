@@ -14,7 +14,7 @@ from msgspec import Struct
 from flows import clock
 from flows.control_topic import open_control
 from flows.datafolder import DataFolder, Run
-from flows.disk import naming_disk_problems
+from flows.disk import is_disk_problem, naming_disk_problems
 from flows.guard import Guard
 from flows.loop import run_loop
 from flows.monitor import Hooks, build_flow
@@ -231,7 +231,7 @@ def _run_engine(
     crew.children.send(_orders(plan, held.key, options, addresses, crew.memory))
     guard = _guard_of(hooks)
     guard.on_error = crew.children.leave_alone  # what they say of it is an echo
-    with _raising_the_first(guard, crew.children.await_news):
+    with _raising_the_first(guard, plan, crew.children.await_news):
         cluster_main(flow, addresses, 0, epoch_interval=epoch, recovery_config=recovery)  # type: ignore[no-untyped-call]
     crew.children.join()
     plan.pulse.done()
@@ -265,10 +265,13 @@ def _guard_of(hooks: Hooks) -> Guard:
 
 
 @contextmanager
-def _raising_the_first(guard: Guard, await_news: Callable[[BaseException], None]) -> Iterator[None]:
+def _raising_the_first(
+    guard: Guard, plan: Plan, await_news: Callable[[BaseException], None]
+) -> Iterator[None]:
     """Raise what failed in this process, where the engine raises what came of it.
 
-    Where nothing failed here, another process is lost; who noticed that gets the time to say so.
+    Where nothing of ours failed here, it is the disk that the engine writes to, or another process
+    is lost; who noticed that gets the time to say so.
     """
     try:
         yield
@@ -276,6 +279,9 @@ def _raising_the_first(guard: Guard, await_news: Callable[[BaseException], None]
         leave_threads()
         if guard.error is not None:
             raise guard.error from guard.error.__cause__
+        if is_disk_problem(error, plan.data):
+            guard.on_error()
+            raise
         await_news(error)
         raise
 
@@ -325,7 +331,7 @@ def _work(plan: Plan, orders: WorkerOrders) -> None:
     held = hold_recovery(plan.paths.recovery / _CHILDREN_LOCK)
     hooks = _worker_hooks(plan, orders, stop)
     flow = build_flow(plan, orders.run_key, hooks)
-    with held, stop.on_signals(), _raising_the_first(_guard_of(hooks), give_up):
+    with held, stop.on_signals(), _raising_the_first(_guard_of(hooks), plan, give_up):
         cluster_main(  # type: ignore[no-untyped-call]
             flow,
             orders.addresses,

@@ -60,7 +60,9 @@ class ShardMessage(Struct, kw_only=True):
     arrivals: list[Arrival] = []
     features: HandOut | None = None
     peers: list[PeerCounts] = []
-    read_ns: int = 0  # when the block was read, by the steady clock; nothing is decided by it
+    # When the block (aligned: the oldest row of a finding) was read, by the steady clock: nothing
+    # is decided by it.
+    read_ns: int = 0
     sent: SentPart | None = None
     is_aligned: bool = False
     rests_on: list[tuple[int, Arrival]] = []

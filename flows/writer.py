@@ -133,7 +133,7 @@ class WriterStep:
             self._keep_order(message)
             made = self.policy.take(message)
             acts += made
-            alerts += _alerts_of(made, message.read_ns)
+            alerts += _alerts_of(made, message)
             batch.headroom += self.policy.headroom(message)
             batch.dead_letters += [self._dead_letter(line) for line in message.lost]
             self._count(message)
@@ -417,9 +417,9 @@ class WriterStep:
 _NOTHING: Final = StoreBatch()
 
 
-def _alerts_of(acts: Sequence[Act], read_ns: int) -> list[AlertMade]:
+def _alerts_of(acts: Sequence[Act], message: ShardMessage) -> list[AlertMade]:
     return [
-        AlertMade(read_ns, row.event_time_ns)
+        AlertMade(message.read_ns, row.event_time_ns, is_aligned=message.is_aligned)
         for act in acts
         if act.draft.kind == "alert"
         for row in act.batch.alerts

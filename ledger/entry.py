@@ -30,6 +30,7 @@ KINDS: Final = WRITERS_OWN | {
     "alert.amended",
     "notice",
     "notice.updated",
+    "notice.withheld",
     "disposition",
     "config.changed",
     "detector.deployed",

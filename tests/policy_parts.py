@@ -23,6 +23,7 @@ WIN_RATE = "source.win_rate"
 OTHER = "pack.other"
 ACCOUNT = "6217-0012-3456"
 TENANT = "default"
+PARTY = "pack.party"
 PEPPER = Pepper(bytes(range(32)))
 
 
@@ -71,6 +72,17 @@ def finding(phase: str, seconds: float, **changes: Any) -> Finding:
     return Finding(**(facts | changes))
 
 
+def joint(seconds: float, *account_ids: str, **changes: Any) -> Finding:
+    """Give a finding of the instrument stage that names accounts."""
+    facts = {
+        "rule_id": PARTY,
+        "account_id": account_ids[0],
+        "subject": "+".join(account_ids),
+        "evidence": {"accounts": [{"account_id": account_id} for account_id in account_ids]},
+    }
+    return finding(changes.pop("phase", "opening"), seconds, **(facts | changes))
+
+
 def answer(
     notice_id: str, seconds: float, account_id: str = ACCOUNT, findings_before: int = 0
 ) -> OfficeEvent:
@@ -105,10 +117,12 @@ def control(kind: Any, seconds: float, sequence: int = 1, **body: Any) -> Contro
 
 
 def make_maker() -> ActMaker:
-    return ActMaker(PEPPER, {"win_rate": 1, "other": 1})
+    return ActMaker(PEPPER, {"win_rate": 1, "other": 1, "party": 1})
 
 
-def make_policy(state: PolicyState | None = None, shards: int = 1) -> Policy:
+def make_policy(
+    state: PolicyState | None = None, shards: int = 1, instrument_shards: int = 0
+) -> Policy:
     """Make a policy; an account's shard is its last character's code modulo ``shards``."""
     state = PolicyState() if state is None else state
     maker = make_maker()
@@ -120,7 +134,8 @@ def make_policy(state: PolicyState | None = None, shards: int = 1) -> Policy:
         shard_of=lambda account_id: ord(account_id[-1]) % shards,
         tenant=TENANT,
     )
-    return Policy(state, maker, notices, frozenset({WIN_RATE}))
+    all_shards = shards + instrument_shards if instrument_shards else 0
+    return Policy(state, maker, notices, frozenset({WIN_RATE}), all_shards)
 
 
 def kinds(acts: list[Act]) -> list[str]:

@@ -78,8 +78,8 @@ METRICS: Final = (
     _gauge("snapshot_bytes", "Size of the newest copies of state in this process, without what pickling adds (long tables of names are estimated); keys untouched in an epoch keep their old size.", "step"),
     _gauge("state_rows", f"Rows of state held {_SHARDS}, as of each one's newest snapshot.", "table"),
 
-    _histogram("event_to_alert", "From reading the block that held an alert's last event to the ledger's commit of the alert, on one machine's steady clock. What a broker or a pacing source held back before is not in it, nor are alerts on several accounts' rows, which wait for time to pass.", _ALERT_BUCKETS),
-    _histogram("event_time_to_alert", "From the event time of an alert to the ledger's commit, by this machine's wall clock: for live lanes only, and only as good as both clocks.", _ALERT_BUCKETS),
+    _histogram("event_to_alert", "From reading the block that held an alert's last event to the ledger's commit of the alert, on one machine's steady clock. What a broker or a pacing source held back before is not in it. `stage` is `account`, or `aligned` for alerts on several accounts' rows: these wait for the lateness allowed to pass, and count from the oldest row read with the last one.", _ALERT_BUCKETS, "stage"),
+    _histogram("event_time_to_alert", "From the event time of an alert to the ledger's commit, by this machine's wall clock: for live lanes only, and only as good as both clocks. `stage` as above.", _ALERT_BUCKETS, "stage"),
     _histogram("ledger_append", "One append of entries to the ledger, durable at its end.", _COMMIT_BUCKETS),
     _histogram("store_write", "One transaction of the store, durable at its end.", _COMMIT_BUCKETS),
     _gauge("ledger_entries", "Entries in the ledger. Process 0 only."),

@@ -21,19 +21,24 @@ if TYPE_CHECKING:  # who tells the observer imports it
 
 Write = Literal["ledger_append", "store_write"]
 StepName = Literal["accounts", "instruments", "writer"]
+AlertStage = Literal["account", "aligned"]
 Part = StatefulSourcePartition[Any, Any]
 Logic = StatefulBatchLogic[Any, Any, Any]
 _NOT_TIMED: Final = nullcontext()
 
 
 class AlertMade:
-    """An alert on its way to the ledger: when its block was read (ns, steady clock; 0: unknown)."""
+    """An alert on its way to the ledger: when its block was read (ns, steady clock; 0: unknown).
 
-    __slots__ = ("event_time_ns", "read_ns")
+    ``stage`` is ``aligned`` where several accounts' rows made it, which waited for time to pass.
+    """
 
-    def __init__(self, read_ns: int, event_time_ns: int) -> None:
+    __slots__ = ("event_time_ns", "read_ns", "stage")
+
+    def __init__(self, read_ns: int, event_time_ns: int, *, is_aligned: bool = False) -> None:
         self.read_ns = read_ns
         self.event_time_ns = event_time_ns
+        self.stage: AlertStage = "aligned" if is_aligned else "account"
 
 
 class Observer:

@@ -255,9 +255,10 @@ class Watching(Observer):
         is_live = getattr(self._source, "is_live", False)
         for alert in alerts:
             if alert.read_ns:
-                self.metrics.observe("event_to_alert", steady_ns - alert.read_ns)
+                self.metrics.observe("event_to_alert", steady_ns - alert.read_ns, alert.stage)
             if is_live:
-                self.metrics.observe("event_time_to_alert", now_ns - alert.event_time_ns)
+                age_ns = now_ns - alert.event_time_ns
+                self.metrics.observe("event_time_to_alert", age_ns, alert.stage)
 
     def failed(self, step: str, error: BaseException) -> None:
         """Note by its kind what went wrong in a step."""

@@ -1,8 +1,8 @@
 """Orders of many accounts at an even pace, with bursts of some: input for benches of load.
 
 Each order is filled at once and whole, so that no open orders pile up: what grows is the number of
-accounts, nothing else. Event time is the pace. ``python -m lab.bench.load RATE …`` writes it as it
-falls due.
+accounts, nothing else. Some accounts may trade with themselves. Event time is the pace.
+``python -m lab.bench.load RATE …`` writes it as it falls due.
 """
 
 import select
@@ -21,11 +21,14 @@ from schemas.events import SECOND_NS
 
 START_NS: Final = 1_772_415_000_000_000_000  # 2026-03-02T01:30:00Z, 09:30 in Shanghai
 BURST_ORDERS: Final = 400  # of one account, then it is another's turn; the rule's figure is 300
+SELF_TRADES: Final = 5  # of one account, then it is another's turn; the rule's figure
 _STRIDE: Final = 2_654_435_761  # a large prime: accounts come in no visible order
 _BLOCK_SECONDS: Final = 0.02
 _SIZE_BYTES: Final = 4
 _CLOCK_BYTES: Final = 8
 _JOINED_MAX: Final = 8 * 2**20  # of a reader that is behind: as much as a file's block
+_SHARE: Final = '"instrument":"600000","venue":"XSHG"'
+_FUTURE: Final = '"instrument":"rb2610","venue":"XSGE"'  # where the rule on self-trades applies
 _SIDES: Final = ("buy", "sell")
 _NEVER: Final = threading.Event()
 
@@ -41,6 +44,9 @@ class Load(Struct, frozen=True, kw_only=True):
         Events in a second of event time.
     burst_share
         Of so many orders, one is of the account that bursts just now; 0: nobody does.
+    self_share
+        Of so many orders, one is traded with itself by the account that does so just now; 0: nobody
+        does. Those stand behind align, so their alerts come once the lateness allowed has passed.
     first_ns
         Event time of the first event.
     """
@@ -48,6 +54,7 @@ class Load(Struct, frozen=True, kw_only=True):
     accounts: int
     rate: int = 100_000
     burst_share: int = 0
+    self_share: int = 0
     first_ns: int = START_NS
 
     def lines(self, first: int, count: int) -> bytes:
@@ -55,20 +62,26 @@ class Load(Struct, frozen=True, kw_only=True):
         return b"".join(self._order(number) for number in range(first, first + count))
 
     def _order(self, number: int) -> bytes:
-        if self.burst_share and number % self.burst_share == 0:
-            account = f"burst-{number // self.burst_share // BURST_ORDERS}"
-        else:
-            account = f"account-{number * _STRIDE % self.accounts}"
+        account, where, counter = self._who(number)
         time_ns = self.time_ns(2 * number)
         what = (
             f'"event_time_ns":{time_ns},"account_id":"{account}","order_id":"O{number}",'
-            f'"instrument":"600000","venue":"XSHG","side":"{_SIDES[number // self.accounts % 2]}",'
+            f'{where},"side":"{_SIDES[number // self.accounts % 2]}",'
             '"quantity":100,"price":"10.00"}\n'
         )
         return (
             f'{{"kind":"order.new","source":"load","event_id":"N{number}",{what}'
-            f'{{"kind":"fill","source":"load","event_id":"F{number}","fill_id":"F{number}",{what}'
+            f'{{"kind":"fill","source":"load","event_id":"F{number}","fill_id":"F{number}",{counter}{what}'
         ).encode()
+
+    def _who(self, number: int) -> tuple[str, str, str]:
+        """Return account, place and counterparty of an order, the latter as JSON."""
+        if self.self_share and number % self.self_share == self.self_share - 1:
+            account = f"self-{number // self.self_share // SELF_TRADES}"
+            return account, _FUTURE, f'"counter_account_id":"{account}",'
+        if self.burst_share and number % self.burst_share == 0:
+            return f"burst-{number // self.burst_share // BURST_ORDERS}", _SHARE, ""
+        return f"account-{number * _STRIDE % self.accounts}", _SHARE, ""
 
     def time_ns(self, event: int) -> int:
         """Return the event time of an event by its number."""

@@ -2,11 +2,14 @@
 
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from msgspec import to_builtins
+
 from lab.bench import inputs, machine, processes
+from lab.bench.plot import Chart
 
 SEED: Final = 1
 EVENTS: Final = 2_000_000
@@ -44,4 +47,18 @@ def run(*, quick: bool, say: Callable[[str], None]) -> dict[str, Any]:
             ),
             "resident_bytes_an_account": round(used.summary["rss_growth"] / accounts, 1),
         },
+        "charts": [to_builtins(chart_of(used.summary["growth"]))],
     }
+
+
+def chart_of(growth: Sequence[Sequence[float]]) -> Chart:
+    """Draw what the tables and the process grow by as accounts come: (accounts, bytes, bytes)."""
+    return Chart(
+        title="Memory as accounts come",
+        x="accounts held",
+        y="MiB",
+        series={
+            name: [(point[0], round(point[k] / _MIB, 2)) for point in growth]
+            for k, name in ((1, "tables"), (2, "process, beyond its start"))
+        },
+    )

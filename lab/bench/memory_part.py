@@ -3,10 +3,10 @@
 import resource
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import numpy as np
 from msgspec import json as msgspec_json
 
 from detectors.core.registry import params_types
@@ -16,7 +16,9 @@ from flows.kafka_source import KafkaSource
 from flows.lanes import deal
 from flows.plan import InputSpec, Plan
 from flows.sources import in_order
+from flows.steps import AccountStep
 
+POINTS_MAX: Final = 60  # of a chart
 _PAGE_BYTES: Final = resource.getpagesize()
 
 
@@ -55,19 +57,34 @@ def main(day: str, shards: int) -> None:
         make_stage = plan.stage_factory(source)
         steps = [plan.account_step(shard, make_stage, None) for shard in range(shards)]
         before = 0
+        growth: list[tuple[int, int, int]] = []
         for item in in_order(source):
             for part in deal(item.scan(), shards):
                 steps[part.shard].take(part)
             before = before or rss_bytes()  # kernels are loaded, and one block's room is there
+            held = sum(_totals(steps).values())
+            growth.append((_counts(steps)["accounts"], held, rss_bytes() - before))
         after = rss_bytes()
-    totals: dict[str, Any] = {}
+    figures = {
+        "rows": _counts(steps),
+        "held": _totals(steps),
+        "rss_growth": after - before,
+        "growth": growth[:: 1 + len(growth) // POINTS_MAX],
+    }
+    sys.stdout.buffer.write(msgspec_json.encode(figures))
+
+
+def _totals(steps: Sequence[AccountStep]) -> dict[str, int]:
+    totals: dict[str, int] = {}
     for step in steps:
         for table, size in held_bytes(step.stage).items():
             totals[table] = totals.get(table, 0) + size
+    return totals
+
+
+def _counts(steps: Sequence[AccountStep]) -> dict[str, int]:
     rows = [step.stage.row_counts() for step in steps]
-    counts = {table: int(np.sum([one[table] for one in rows])) for table in rows[0]}
-    figures = {"rows": counts, "held": totals, "rss_growth": after - before}
-    sys.stdout.buffer.write(msgspec_json.encode(figures))
+    return {table: sum(int(one[table]) for one in rows) for table in rows[0]}
 
 
 if __name__ == "__main__":

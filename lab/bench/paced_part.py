@@ -15,7 +15,7 @@ from msgspec import Struct
 from msgspec import json as msgspec_json
 
 from flows import clock
-from flows.observe.observer import AlertMade, Observer, Part
+from flows.observe.observer import AlertMade, AlertStage, Observer, Part
 from lab.bench.engine import plan_of, run_watched
 from lab.bench.load import Feed, Load, Paced
 from schemas.events import SECOND_NS
@@ -43,7 +43,9 @@ class Seen(Struct, frozen=True, kw_only=True):
         From then to the end.
     alerts
         (seconds into the run at which the event was due, milliseconds until its alert was
-        committed), in the order of commits.
+        committed), in the order of commits; those of the account stage.
+    aligned
+        The same of alerts that stand behind align.
     summary
         The run's own.
     """
@@ -51,6 +53,7 @@ class Seen(Struct, frozen=True, kw_only=True):
     began_ns: int
     seconds: float
     alerts: list[tuple[float, float]]
+    aligned: list[tuple[float, float]]
     summary: dict[str, Any]
 
 
@@ -60,7 +63,7 @@ class Stopwatch(Observer):
     def __init__(self, feed: Feed, load: Load) -> None:
         self._feed = feed
         self._load = load
-        self.alerts: list[tuple[float, float]] = []
+        self.alerts: dict[AlertStage, list[tuple[float, float]]] = {"account": [], "aligned": []}
 
     def part(self, part: Part, index: int, first: int) -> Part:
         """Ask for a block only when there is one, so that nobody waits in the engine's thread."""
@@ -72,7 +75,8 @@ class Stopwatch(Observer):
         since_ns = clock.monotonic_ns() - self._feed.began_ns
         for alert in alerts:
             due_ns = alert.event_time_ns - self._load.first_ns
-            self.alerts.append((due_ns / SECOND_NS, (since_ns - due_ns) / 1e6))
+            late_ms = (since_ns - due_ns) / 1e6
+            self.alerts[alert.stage].append((due_ns / SECOND_NS, late_ms))
 
 
 class _Patient(StatefulSourcePartition[Any, Any]):
@@ -92,7 +96,7 @@ class _Patient(StatefulSourcePartition[Any, Any]):
 
 def _warm(settings: Sequence[str]) -> None:
     """Have kernels compiled and calendars read before anything counts."""
-    load = Load(accounts=100, burst_share=2)
+    load = Load(accounts=100, burst_share=2, self_share=9)
     with tempfile.TemporaryDirectory(prefix="tapewatch-warm-") as folder:
         path = Path(folder) / "load.ndjson"
         path.write_bytes(load.lines(0, _WARM_ORDERS))
@@ -113,7 +117,11 @@ def main(text: str) -> None:
         feed.close()
     assert writer is not None
     seen = Seen(
-        began_ns=feed.began_ns, seconds=seconds, alerts=watch.alerts, summary=writer.summary()
+        began_ns=feed.began_ns,
+        seconds=seconds,
+        alerts=watch.alerts["account"],
+        aligned=watch.alerts["aligned"],
+        summary=writer.summary(),
     )
     sys.stdout.buffer.write(msgspec_json.encode(seen))
 

@@ -6,10 +6,13 @@ so for both forms.
 
 import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from msgspec import to_builtins
+
 from lab.bench import machine, processes
+from lab.bench.plot import Chart
 from lab.bench.snapshot_part import DIRTY_SHARE, SEED, SHARDS
 
 MB: Final = 1_000_000
@@ -22,16 +25,20 @@ ROUNDS: Final = 2
 _MIB: Final = 2**20
 
 Sample = dict[str, float]
+Barriers = list[float]  # seconds, one an epoch
 
 
 def run(*, quick: bool, say: Callable[[str], None]) -> dict[str, Any]:
     """Run the bench; see ``lab.bench.run``."""
     sizes, epochs = (SIZES_QUICK, EPOCHS_QUICK) if quick else (SIZES, EPOCHS)
     taken: dict[str, list[Sample]] = {}
+    barriers: dict[str, Barriers] = {}
     for number in range(1 if quick else ROUNDS):
         for size in sizes:
             for form in FORMS:
-                taken.setdefault(_name(size, form), []).append(_measure(form, size, epochs))
+                name = _name(size, form)
+                sample, barriers[name] = _measure(form, size, epochs)
+                taken.setdefault(name, []).append(sample)
         say(f"Round {number + 1} done.")
     figures = {name: _median(samples) for name, samples in taken.items()}
     return {
@@ -47,25 +54,40 @@ def run(*, quick: bool, say: Callable[[str], None]) -> dict[str, Any]:
             )
             for size in sizes
         },
+        "charts": [to_builtins(chart_of(barriers))],
     }
+
+
+def chart_of(barriers: Mapping[str, Barriers]) -> Chart:
+    """Draw the last round's barriers, one after another."""
+    return Chart(
+        title="How long each barrier held the run up",
+        x="barrier",
+        y="seconds",
+        series={
+            name.replace("_", " "): [(float(k), seconds) for k, seconds in enumerate(held, 1)]
+            for name, held in barriers.items()
+        },
+    )
 
 
 def _name(size: int, form: str) -> str:
     return f"{size // MB}_mb_{form}"
 
 
-def _measure(form: str, size: int, epochs: int) -> Sample:
+def _measure(form: str, size: int, epochs: int) -> tuple[Sample, Barriers]:
     used = processes.measure(
         [sys.executable, "-m", "lab.bench.snapshot_part", form, str(size), str(epochs)]
     )
     seconds = used.summary["seconds"]
-    return {
+    sample = {
         "barrier_seconds": statistics.median(seconds),
         "barrier_seconds_worst": max(seconds),
         "barrier_seconds_first": used.summary["first_seconds"],
         "peak_mib": used.peak_bytes / _MIB,
         "disk_mib": used.summary["disk"] / _MIB,
     }
+    return sample, seconds
 
 
 def _median(samples: list[Sample]) -> Sample:

@@ -14,6 +14,7 @@ KINDS: Final = frozenset(
         "alert.amended",
         "notice",
         "notice.updated",
+        "notice.withheld",
         "disposition",
         "config.changed",
         "detector.deployed",

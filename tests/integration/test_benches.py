@@ -11,12 +11,14 @@ from console import bench as command
 from console.exits import UsageProblem
 from lab import bench
 from lab.bench import latency, peers, restart, scale, soak
-from lab.bench.load import BURST_ORDERS, Load, Paced, paced
+from lab.bench.load import BURST_ORDERS, SELF_TRADES, Load, Paced, paced
 from lab.bench.plot import to_svg
 
 pytestmark = pytest.mark.long
 
-LATENCY = latency.Size(rate=4_000, accounts=200, seconds=2, burst_share=2)
+LATENCY = latency.Size(
+    rate=4_000, accounts=200, seconds=3, burst_share=2, self_share=40, lateness_ms=100
+)
 SOAK = soak.Size(rate=2_000, accounts=100, seconds=3, every_seconds=0.1, counted_share=0.6)
 PEERS = peers.Size(orders=20_000, accounts=500, rounds=1, burst_share=5)
 
@@ -43,6 +45,10 @@ def test_latency_counts_from_when_events_are_due() -> None:
     assert figures["events"] == LATENCY.rate * LATENCY.seconds
     assert figures["alerts"] == LATENCY.rate * LATENCY.seconds / 2 / 2 // BURST_ORDERS
     assert 0 < figures["ms_p50"] <= figures["ms_p99"] <= figures["ms_most"]
+    assert figures["aligned_alerts"] == LATENCY.rate * LATENCY.seconds / 2 / 40 // SELF_TRADES
+    assert LATENCY.lateness_ms < figures["aligned_ms_p50"] <= figures["aligned_ms_p99"]
+    beyond = figures["aligned_ms_p99"] - LATENCY.lateness_ms
+    assert figures["aligned_ms_p99_beyond_lateness"] == pytest.approx(beyond)
 
 
 @pytest.mark.slow

@@ -4,26 +4,29 @@ import os
 import resource
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from command import caller
+from plan_parts import FLAGS as PLAN_FLAGS
 from plan_parts import make_plan
 from servers.mock_kafka import MockKafka
 
 from flows.disk import DiskProblem
 from flows.plan import Plan
 from flows.replay import Engine, RunOptions, run
-from lab.bench import inputs, topics
+from lab.bench import inputs, processes, topics
 from lab.bench.content import Content, compare, read_content
 from lab.bench.crash import SETTINGS
 
-pytestmark = pytest.mark.long
-
-# Nothing but the fork's own thread is needed in the child, which ends without looking back.
-pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+pytestmark = [
+    pytest.mark.long,
+    # Nothing but the fork's own thread is needed in the child, which ends without looking back.
+    pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning"),
+]
 
 EVENTS, SEED, ACCOUNTS = 5_000, 3, 300
 FLAGS = (
@@ -39,6 +42,10 @@ ROOM_KIB = 32 * KIB
 # From a start that cannot write its manifest to a run that dies near its end.
 FREE_KIB = (4, 90, 110, 120, 200, 420, 900, 2_500)
 FILE_KIB = (1, 60, 120, 700)
+# One that a file of ours meets first, and one that the engine's own does.
+FILE_KIB_OF_TWO = 400
+FREE_KIB_OF_TWO = 2_500
+WAIT_SECONDS = 120
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +164,60 @@ def test_a_full_disk_stops_the_run_and_it_goes_on_when_there_is_room(
     assert f"The disk that holds {data}" in sentence
     assert "is full. Make room" in sentence
     assert_it_goes_on(day, data, unbroken)
+    shutil.rmtree(data)
+
+
+def two_processes(day: Path, data: Path) -> "subprocess.CompletedProcess[str]":
+    """Run the command in two processes, as people do."""
+    flags = [word for each in (*PLAN_FLAGS, *FLAGS) for word in ("--set", each)]
+    return subprocess.run(
+        [
+            *(sys.executable, "-m", "console.cli", "replay", str(day), "--json"),
+            *("--data", str(data), "--processes", "2", *flags),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=processes.environment(),
+        timeout=WAIT_SECONDS,
+    )
+
+
+def assert_two_say_it(said: "subprocess.CompletedProcess[str]", words: str) -> None:
+    assert said.returncode == 4, said.stderr
+    assert words in said.stderr
+    assert "run the same command again" in said.stderr
+    assert "its own mistake" not in said.stderr
+    assert "Traceback" not in said.stderr
+
+
+def assert_two_go_on(day: Path, data: Path, unbroken: Content) -> None:
+    done = two_processes(day, data)
+    assert done.returncode == 0, done.stderr
+    difference = compare(unbroken, read_content(data))
+    assert difference.is_none, difference
+
+
+def test_two_processes_whose_files_may_not_grow_stop_together_and_go_on(
+    day: Path, unbroken: Content, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    plan_of(day, data)
+    with files_up_to(FILE_KIB_OF_TWO * KIB):
+        said = two_processes(day, data)
+    assert_two_say_it(said, "does not take what is written")
+    assert_two_go_on(day, data, unbroken)
+
+
+def test_two_processes_on_a_full_disk_stop_together_and_go_on(
+    day: Path, unbroken: Content, small_disk: Path
+) -> None:
+    data = small_disk / "data"
+    plan_of(day, data)
+    with room_of(small_disk, FREE_KIB_OF_TWO):
+        said = two_processes(day, data)
+    assert_two_say_it(said, "is full. Make room")
+    assert_two_go_on(day, data, unbroken)
     shutil.rmtree(data)
 
 

@@ -139,6 +139,20 @@ def test_rows_behind_what_was_released_are_counted_and_left_out() -> None:
     assert (align.behind, align.held, align.held_most) == (1, 0, 1)
 
 
+def test_the_reading_time_waits_with_its_rows_but_no_dump_keeps_it() -> None:
+    align = Align(1)
+    align.add(columns_of([(0, (0, 3, 1, 1)), (1, (0, 8, 1, 1))]), [Mark(0, 0, 5)], 70)
+    align.add(columns_of([(2, (0, 4, 1, 1))]), [], 80)
+    align.release()
+    assert [align.read_ns_of([time]) for time in (3, 4, 5, 8)] == [70, 80, 0, 0]
+    assert align.read_ns_of([3, 4]) == 70
+    again = Align.load(1, pickle.loads(pickle.dumps(align.dump())))
+    for one in (align, again):
+        one.add(join([]), [Mark(0, 1, 10)])
+        one.release()
+    assert (align.read_ns_of([8]), again.read_ns_of([8])) == (70, 0)
+
+
 def told(columns: SentColumns) -> list[Any]:
     return [columns.line(index) for index in range(len(columns))]
 

@@ -92,6 +92,20 @@ def test_without_room_a_failure_to_open_is_a_full_disk(
         pass
 
 
+class PanicException(BaseException):
+    """What the engine raises where processes lose each other, whatever the reason was."""
+
+
+def test_without_room_a_panic_that_names_nothing_is_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    panic = PanicException("Send thread panic: Any { .. }")
+    assert not disk.is_disk_problem(panic, tmp_path)
+    monkeypatch.setattr(disk, "_ROOM_MIN", 2**62)
+    assert disk.is_disk_problem(panic, tmp_path)
+    assert not disk.is_disk_problem(ValueError("a bug"), tmp_path)
+
+
 @pytest.mark.parametrize(
     "error",
     [

@@ -104,6 +104,7 @@ def test_every_metric_is_named_by_prometheus_own_rules(metric: Any) -> None:
         "processes",
         "version",
         "step",
+        "stage",
         "table",
     }
     assert metric.help.endswith((".", "…"))
@@ -420,11 +421,14 @@ def test_live_lanes_are_measured_from_event_time_too() -> None:
     watching.alerts_committed(alerts[:1])
     watching.alerts_committed([])
     found = samples(generate_latest(watching.metrics.registry).decode())
-    assert 7 <= found["tapewatch_event_time_to_alert_seconds_sum", ()] < 60
-    assert found["tapewatch_event_to_alert_seconds_count", ()] == 1
+    account, aligned = ((("stage", stage),) for stage in ("account", "aligned"))
+    assert 7 <= found["tapewatch_event_time_to_alert_seconds_sum", account] < 60
+    assert found["tapewatch_event_to_alert_seconds_count", account] == 1
     watching.alerts_committed(alerts[1:])  # of a snapshot: nobody knows when it was read
+    watching.alerts_committed([AlertMade(clock.monotonic_ns(), clock.now_ns(), is_aligned=True)])
     found = samples(generate_latest(watching.metrics.registry).decode())
-    assert found["tapewatch_event_to_alert_seconds_count", ()] == 1
+    assert found["tapewatch_event_to_alert_seconds_count", account] == 1
+    assert found["tapewatch_event_to_alert_seconds_count", aligned] == 1
 
 
 def test_a_file_knows_what_it_has_not_given_yet(tmp_path: Path) -> None:

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
-from msgspec import json
+from msgspec import json, to_builtins
 
-from lab.bench import inputs, memory_part
+from lab.bench import inputs, memory, memory_part
+from lab.bench.plot import to_svg
 
 
 def test_it_counts_rows_and_bytes(
@@ -17,5 +18,10 @@ def test_it_counts_rows_and_bytes(
     figures = json.decode(capfdbinary.readouterr().out)
     assert 50 < figures["rows"]["accounts"] <= 100
     held = figures["held"]
+    accounts, tables, process = figures["growth"][-1]
+    assert (accounts, tables) == (figures["rows"]["accounts"], sum(held.values()))
+    assert process >= 0
+    drawn = to_svg([to_builtins(memory.chart_of([[0, 0, 0], *figures["growth"]]))])
+    assert drawn.count("<polyline") == 2
     assert held["accounts"] >= 32 * figures["rows"]["accounts"]
     assert held["rules_rows"] > 100 * figures["rows"]["subjects"]
