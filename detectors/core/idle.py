@@ -162,8 +162,8 @@ class Evictor:
         held = np.zeros(count, np.bool_)
         for detector, memory in self._rules:
             if detector.subject == kind:
-                slots = memory.slots[:count]
-                held[: len(slots)] |= slots > 0
+                subjects = memory.rows["subject"][: memory.used]
+                held[subjects[subjects >= 0]] = True
         return held
 
     def _let_go_of_contracts(self, idle: Mask) -> None:

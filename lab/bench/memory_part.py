@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 from msgspec import json as msgspec_json
 
+from detectors.core.memory import RINGS
 from detectors.core.registry import params_types
 from detectors.core.stage import AccountStage
 from flows.config import load
@@ -39,7 +40,8 @@ def held_bytes(stage: AccountStage) -> dict[str, int]:
     }
     found["duplicates"] = state.seen.nbytes
     found["rules_rows"] = sum(s.used * s.rows.itemsize for s in stage.subjects)
-    found["rules_slots"] = sum(s.slots.nbytes for s in stage.subjects)
+    found["rules_heads"] = sum(s.heads.nbytes for s in stage.subjects)
+    found["rules_rings"] = sum(int(s.counters[RINGS]) * s.rings[:1].nbytes for s in stage.subjects)
     found["rules_nodes"] = sum(int(s.node_counters[0]) * s.nodes.itemsize for s in stage.subjects)
     return found
 
