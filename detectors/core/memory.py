@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.core.contract import FINDING, STEP, Findings, Steps
-from detectors.core.tables import fetch
+from detectors.core.tables import fetch, grown
 from schemas.jit import Int, inlined, kernel
 
 # ``counters``: rows ever handed out; the time before which closing has nothing to do; index + 1 of
@@ -23,6 +23,7 @@ ROWS, DUE_NS, FREE_ROW, FREE_ROWS, RINGS, FREE_RING = range(6)
 NODES, FREE_NODE = range(2)
 CAPACITY_MIN: Final = 64
 STEPS_AHEAD: Final = 4_096  # what is short grows for so many steps, so that it is seldom short
+_CHAIN_MOST: Final = 4  # rows a chain on average, should all rows there is room for be used
 _AHEAD: Final = 8  # steps ahead of the one in hand, when its subject is asked for
 NEVER_DUE: Final = 2**63 - 1
 
@@ -167,18 +168,10 @@ def _forget(memory: Any, rows: Any) -> None:
         _unchain(memory.heads, memory.rows, np.int64(row))
 
 
-def _grown(array: NDArray[Any], used: int, need: int) -> NDArray[Any]:
-    """Return the array with room for ``need``, at least doubled, its first ``used`` kept."""
-    if need <= len(array):
-        return array
-    grown = np.zeros((1 << (need - 1).bit_length(), *array.shape[1:]), array.dtype)
-    grown[:used] = array[:used]
-    return grown
-
-
 def _heads_of(rows: NDArray[np.void], used: int) -> NDArray[np.int32]:
-    """Return heads for all of the rows, of which the first ``used`` are chained."""
-    heads = np.zeros(1 << (max(len(rows), CAPACITY_MIN) - 1).bit_length(), np.int32)
+    """Return heads for the first ``used`` rows, which are chained; for others there is time."""
+    need = max(used, len(rows) // _CHAIN_MOST, CAPACITY_MIN)
+    heads = np.zeros(1 << (need - 1).bit_length(), np.int32)
     _chain_all(heads, rows, used)
     return heads
 
@@ -256,14 +249,14 @@ class SubjectState:
         if steps <= self.spare(uses_pool=uses_pool):
             return
         steps = max(steps, STEPS_AHEAD)
-        self.rows = _grown(self.rows, self.used, min(self.used + steps, subjects))
-        if len(self.rows) > len(self.heads):
+        self.rows = grown(self.rows, self.used, min(self.used + steps, subjects))
+        if max(self.used, len(self.rows) // _CHAIN_MOST) > len(self.heads):
             self.heads = _heads_of(self.rows, self.used)
         rings = int(self.counters[RINGS])
-        self.rings = _grown(self.rings, rings, min(rings + steps, len(self.rows)))
+        self.rings = grown(self.rings, rings, min(rings + steps, len(self.rows)))
         if uses_pool:
             used = int(self.node_counters[NODES])
-            self.nodes = _grown(self.nodes, used, used + steps)
+            self.nodes = grown(self.nodes, used, used + steps)
 
     def spare(self, *, uses_pool: bool) -> int:
         """Return how many more steps there are rows and nodes for."""
