@@ -21,6 +21,7 @@ from detectors.core.duplicates import (
     refill,
 )
 from detectors.core.registrations import REGISTRATION, Registrations
+from detectors.core.room import zeroed
 from detectors.core.tables import Table
 
 _KEYS: Final = [("key_1", "<u8"), ("key_2", "<u8"), ("next", "<i4")]
@@ -198,7 +199,7 @@ class AccountState:
             self._grow_seen(1 << (need - 1).bit_length())
 
     def _grow_seen(self, capacity: int) -> None:
-        grown = np.zeros((2, capacity, 2), np.uint64)
+        grown = zeroed((2, capacity, 2), np.uint64)
         for side in range(2):
             refill(grown[side], held(self.seen[side]))
         self.seen = grown

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from detectors.core import contract as c
 from detectors.core.contract import Steps
+from detectors.core.room import zeroed
 from detectors.core.tables import fetch
 from schemas.columns import KIND, EventColumns
 from schemas.events import RefAccount
@@ -260,7 +261,7 @@ class Peers:
     def take(self, columns: EventColumns, steps: Steps, accounts: int) -> None:
         """Take the steps of some rows; ``accounts`` is how many the account table has room for."""
         if accounts > len(self._rows):
-            rows = np.zeros(accounts, PEER)
+            rows = zeroed((accounts,), PEER)
             rows[: len(self._rows)] = self._rows
             self._rows = rows
         if len(steps) > len(self._ended):
@@ -283,7 +284,7 @@ class Peers:
     def close(self, watermark_ns: int) -> list[PeerCounts]:
         """End the days that ended by the watermark; return what was counted since last time."""
         if self.due_ns <= watermark_ns:
-            ended = np.zeros(len(self._rows), PEER)  # room for all is not kept
+            ended = zeroed((len(self._rows),), PEER)  # room for all is not kept
             end_days(self._rows, ended, self._meta, watermark_ns)
             self._count(ended)
         counts = [_pack(key, self._histograms[key]) for key in sorted(self._histograms)]

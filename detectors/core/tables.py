@@ -15,6 +15,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic, overload
 from numpy.typing import NDArray
 
+from detectors.core.room import zeroed
 from schemas.jit import Int, inlined, kernel
 
 USED: Final = 0  # rows ever handed out
@@ -150,7 +151,7 @@ def grown(rows: NDArray[Any], used: int, need: int) -> NDArray[Any]:
     """
     if need <= len(rows):
         return rows
-    fresh = np.zeros((max(need, len(rows) + len(rows) // 4), *rows.shape[1:]), rows.dtype)
+    fresh = zeroed((max(need, len(rows) + len(rows) // 4), *rows.shape[1:]), rows.dtype)
     fresh[:used] = rows[:used]
     return fresh
 
