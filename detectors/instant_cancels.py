@@ -28,10 +28,13 @@ from detectors.core.emit import (
     COMMON_STATE,
     await_verdict,
     begins_day,
+    count_up,
+    due_at,
     emit_step,
     emit_verdict,
     has_ended,
     headroom_level,
+    is_near,
     remember,
     roll,
 )
@@ -51,10 +54,10 @@ from schemas.jit import Int, kernel
 STATE: Final = np.dtype(
     [
         *COMMON_STATE,
-        ("orders", "<i8"),
-        ("cancels", "<i8"),
-        ("instant", "<i8"),
-        ("next_instant", "<i8"),
+        ("orders", "<u4"),
+        ("cancels", "<u4"),
+        ("instant", "<u4"),
+        ("fired_at", "<u4"),  # ``instant`` when it became provisional
     ]
 )
 ORDERS, CANCELS, INSTANT, DUE = range(4)  # numbers of a finding
@@ -85,10 +88,11 @@ class Params(Struct, frozen=True, kw_only=True):
 @kernel
 def _holds(subject: Any, figures: Any) -> Any:
     cancels_min, orders_min, ratio_ppm, _ = figures
+    orders, cancels = np.int64(subject["orders"]), np.int64(subject["cancels"])
     return (
         subject["instant"] >= cancels_min
-        and subject["orders"] >= orders_min
-        and subject["cancels"] * PPM >= ratio_ppm * subject["orders"]
+        and orders >= orders_min
+        and cancels * PPM >= ratio_ppm * orders
     )
 
 
@@ -101,34 +105,35 @@ def _write(record: Any, subject: Any, due: Int) -> None:
 
 
 @kernel
-def _judge_day(at: Int, subject: Any, figures: Any, out: Any, count: Any) -> None:
-    index = emit_verdict(out, count, _holds(subject, figures), at, subject)
+def _judge_day(at: Int, subject: Any, figures: Any, memory: Any, out: Any, count: Any) -> None:
+    index = emit_verdict(out, count, _holds(subject, figures), at, subject, memory)
     _write(out[index], subject, figures[0])
 
 
 @kernel
 def _count(subject: Any, step: Any, age_max_ns: Int) -> None:
     if step["what"] & NEW:
-        subject["orders"] += 1
+        subject["orders"] = count_up(subject["orders"])
         return
-    subject["cancels"] += 1
+    subject["cancels"] = count_up(subject["cancels"])
     if 0 <= step["age_ns"] <= age_max_ns:
         if subject["instant"] == 0:
             subject["onset_ns"] = step["time_ns"]
-        subject["instant"] += 1
+        subject["instant"] = count_up(subject["instant"])
 
 
 @kernel
 def _phase(subject: Any, step: Any, figures: Any, memory: Any) -> Any:
     """Return phase (0: none) of the finding this step makes, and the instant cancels due."""
     if subject["open"]:
-        due = subject["next_instant"]
+        due = due_at(subject["fired_at"], subject)
         if subject["instant"] >= due:
-            subject["next_instant"] = 2 * due
+            subject["doublings"] += 1
             return GROWTH, due
     elif _holds(subject, figures):
         await_verdict(subject, memory)
-        subject["next_instant"] = 2 * subject["instant"]
+        subject["fired_at"] = subject["instant"]
+        subject["doublings"] = 1
         return PROVISIONAL, figures[0]
     elif step["what"] & NEW == 0:
         level = headroom_level(subject["instant"], figures[0], subject["warned"])
@@ -155,16 +160,17 @@ def follow_days(
         subject = memory.rows[row]
         if begins_day(subject, step):
             if subject["open"]:
-                _judge_day(np.int64(i), subject, figures, out, count)
-            roll(subject, step)
+                _judge_day(np.int64(i), subject, figures, memory, out, count)
+            roll(subject, step, memory)
             subject["orders"] = 0
             subject["cancels"] = 0
             subject["instant"] = 0
         _count(subject, step, figures[3])
-        remember(subject, step)
+        keeps = is_near(subject["instant"], figures[0]) and is_near(subject["orders"], figures[1])
+        remember(subject, step, memory, keeps)
         phase, due = _phase(subject, step, figures, memory)
         if phase != 0:
-            index = emit_step(out, count, phase, i, step["time_ns"], subject)
+            index = emit_step(out, count, phase, i, step["time_ns"], subject, memory)
             _write(out[index], subject, due)
 
 
@@ -179,7 +185,7 @@ def close_days(memory: Any, watermark_ns: Int, figures: Any, out: Any, count: An
         if subject["open"] == 0:
             continue
         if subject["day_end_ns"] <= watermark_ns:
-            _judge_day(np.int64(-1), subject, figures, out, count)
+            _judge_day(np.int64(-1), subject, figures, memory, out, count)
         else:
             due_ns = min(due_ns, subject["day_end_ns"])
     memory.counters[DUE_NS] = due_ns

@@ -25,9 +25,12 @@ from detectors.core.day_count import COUNT, DAY_COUNT, DUE, count_day
 from detectors.core.emit import (
     COMMON_STATE,
     begins_day,
+    count_up,
+    due_at,
     emit_step,
     has_ended,
     headroom_level,
+    is_near,
     remember,
     roll,
 )
@@ -52,11 +55,11 @@ WINDOW_STATE: Final = np.dtype(
         ("time_ns", "<i8"),  # of the newest action
         ("first", "<i4"),  # index + 1 of the oldest action's node; 0 for none
         ("last", "<i4"),  # index + 1 of the newest action's node
-        ("in_window", "<i8"),
-        ("next_count", "<i8"),
-        ("bursts", "<i4"),  # of the day
-        ("next_bursts", "<i4"),
-        ("is_over", "<i8"),
+        ("in_window", "<i4"),  # each has a node, whose index is no wider
+        ("bursts", "<u4"),  # of the day
+        ("burst_doublings", "u1"),  # 2 to this power are told next
+        ("is_over", "u1"),
+        ("padding", "u1", (2,)),
     ]
 )
 _GIVE_BACK_NS: Final = 900 * SECOND_NS  # an idle account's last few actions may wait so long
@@ -111,25 +114,25 @@ def _drop_until(subject: Any, memory: Any, horizon_ns: Int) -> None:
 @kernel
 def _judge(subject: Any, figure: Int) -> Any:
     """Return phase (0: none) of the finding this action makes, and the count that was due."""
-    held = subject["in_window"]
+    held = np.int64(subject["in_window"])
     if held < figure:
         if held * 2 < figure:
             subject["is_over"] = 0  # a burst has ended; the next one is another
         return 0, figure
     if subject["is_over"] == 0:
         subject["is_over"] = 1
-        subject["bursts"] += 1
+        subject["bursts"] = count_up(subject["bursts"])
     if subject["open"] == 0:
         subject["open"] = 1
-        subject["next_count"] = 2 * figure
-        subject["next_bursts"] = 2
+        subject["doublings"] = 1
+        subject["burst_doublings"] = 1
         return OPENING, figure
-    due = subject["next_count"]
+    due = due_at(figure, subject)
     if held >= due:
-        subject["next_count"] = 2 * due
+        subject["doublings"] += 1
         return GROWTH, due
-    if subject["bursts"] >= subject["next_bursts"]:
-        subject["next_bursts"] *= 2
+    if np.int64(subject["bursts"]) >> np.int64(subject["burst_doublings"]) > 0:
+        subject["burst_doublings"] += 1
         return GROWTH, figure
     return 0, figure
 
@@ -152,13 +155,13 @@ def actions_in_window(
             continue
         subject = memory.rows[row]
         if begins_day(subject, step):
-            roll(subject, step)
+            roll(subject, step, memory)
             subject["bursts"] = 0
             subject["is_over"] = 0
         subject["time_ns"] = max(subject["time_ns"], step["time_ns"])
         _drop_until(subject, memory, subject["time_ns"] - window_ns)
         _push(subject, memory)
-        remember(subject, step)
+        remember(subject, step, memory, is_near(subject["in_window"], figure))
         phase, due = _judge(subject, figure)
         level = headroom_level(subject["in_window"], figure, subject["warned"])
         if phase == 0 and level > 0:
@@ -167,7 +170,7 @@ def actions_in_window(
             continue
         subject["warned"] = max(level, subject["warned"])
         subject["onset_ns"] = memory.nodes[subject["first"] - 1]["time_ns"]
-        record = out[emit_step(out, count, phase, i, step["time_ns"], subject)]
+        record = out[emit_step(out, count, phase, i, step["time_ns"], subject, memory)]
         record["numbers"][COUNT] = subject["in_window"]
         record["numbers"][DUE] = due
         record["numbers"][BURSTS] = subject["bursts"]

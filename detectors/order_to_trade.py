@@ -24,6 +24,7 @@ from detectors.core.contract import (
     KILL_SWITCH,
     NEW,
     PROVISIONAL,
+    RECENT,
     REPLACE,
     Detector,
     Explanation,
@@ -52,7 +53,7 @@ from detectors.core.memory import (
 )
 from detectors.core.wording import shared_evidence, standing
 from schemas.events import E8
-from schemas.jit import Int, kernel
+from schemas.jit import Int, inlined, kernel
 
 STATE: Final = np.dtype([*COMMON_STATE, ("orders", "<i8"), ("transactions", "<i8")])
 ORDERS, TRANSACTIONS = range(2)  # numbers of a finding: counts, or volumes in 10^-8 units
@@ -101,6 +102,17 @@ def _count(subject: Any, step: Any, by_number: Int) -> None:
     subject["orders"] = min(subject["orders"] + weight * amount, _SUM_MAX)
 
 
+@inlined
+def _may_fire(subject: Any, figures: Any) -> Any:
+    """Say whether the rule may fire within as many rows as a finding names.
+
+    By volume one row may bring any quantity. By number a row adds two at most, and the rule never
+    fires with fewer orders than its maximum.
+    """
+    ratio_ppm, by_number = figures
+    return by_number == 0 or subject["orders"] + 2 * RECENT > ratio_ppm // PPM
+
+
 @kernel
 def _write(record: Any, subject: Any) -> None:
     record["numbers"][ORDERS] = subject["orders"]
@@ -108,8 +120,8 @@ def _write(record: Any, subject: Any) -> None:
 
 
 @kernel
-def _judge_day(at: Int, subject: Any, figures: Any, out: Any, count: Any) -> None:
-    index = emit_verdict(out, count, _holds(subject, figures), at, subject)
+def _judge_day(at: Int, subject: Any, figures: Any, memory: Any, out: Any, count: Any) -> None:
+    index = emit_verdict(out, count, _holds(subject, figures), at, subject, memory)
     _write(out[index], subject)
 
 
@@ -158,15 +170,16 @@ def follow_ratio(
         subject = memory.rows[row]
         if begins_day(subject, step):
             if subject["open"]:
-                _judge_day(np.int64(i), subject, figures, out, count)
-            roll(subject, step)
+                _judge_day(np.int64(i), subject, figures, memory, out, count)
+            roll(subject, step, memory)
             subject["orders"] = 0
             subject["transactions"] = 0
         _count(subject, step, figures[1])
-        remember(subject, step)
+        remember(subject, step, memory, _may_fire(subject, figures))
         phase = _phase(subject, figures, memory)
         if phase != 0:
-            _write(out[emit_step(out, count, phase, i, step["time_ns"], subject)], subject)
+            index = emit_step(out, count, phase, i, step["time_ns"], subject, memory)
+            _write(out[index], subject)
 
 
 @kernel
@@ -180,7 +193,7 @@ def close_days(memory: Any, watermark_ns: Int, figures: Any, out: Any, count: An
         if subject["open"] == 0:
             continue
         if subject["day_end_ns"] <= watermark_ns:
-            _judge_day(np.int64(-1), subject, figures, out, count)
+            _judge_day(np.int64(-1), subject, figures, memory, out, count)
         else:
             due_ns = min(due_ns, subject["day_end_ns"])
     memory.counters[DUE_NS] = due_ns

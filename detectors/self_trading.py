@@ -25,7 +25,16 @@ from detectors.core.contract import (
     Nearness,
     Steps,
 )
-from detectors.core.emit import begins_day, common_state, emit_step, headroom_level, roll
+from detectors.core.emit import (
+    COMMON_STATE,
+    begins_day,
+    count_up,
+    due_at,
+    emit_step,
+    headroom_level,
+    note_position,
+    roll,
+)
 from detectors.core.memory import FindingBuffer, SubjectState, admit
 from detectors.core.wide import add_held
 from detectors.core.wording import at_most, count_of, exemptions, standing
@@ -34,10 +43,9 @@ from schemas.jit import Int, kernel
 
 STATE: Final = np.dtype(
     [
-        *common_state(POSITIONS_MAX),
-        ("count", "<i8"),
-        ("next_count", "<i8"),
+        *COMMON_STATE,
         ("traded_e8", "<i8"),
+        ("count", "<u4"),
         ("accounts", "<i4", (PARTIES,)),  # rows of the table of holders, plus one
         ("quantities", "<i8", (PARTIES,)),  # what each bought or sold so, 10^-8 units
     ]
@@ -59,12 +67,6 @@ class Params(Struct, frozen=True, kw_only=True):
 
 
 @kernel
-def _remember(subject: Any, position: Int) -> None:
-    subject["recent"][subject["seen"] % POSITIONS_MAX] = position
-    subject["seen"] += 1
-
-
-@kernel
 def _add_share(subject: Any, holder: Int, quantity_e8: Int) -> None:
     """Count what an account traded; more accounts than there is room for are left out."""
     for k in range(PARTIES):
@@ -76,24 +78,23 @@ def _add_share(subject: Any, holder: Int, quantity_e8: Int) -> None:
 
 
 @kernel
-def _count(subject: Any, step: Any, figure: Int) -> None:
+def _count(subject: Any, step: Any, memory: Any) -> None:
     """Count one self-trade with its accounts and its reports so far."""
     if begins_day(subject, step):
-        roll(subject, step)
+        roll(subject, step, memory)
         subject["count"] = 0
-        subject["next_count"] = figure
         subject["traded_e8"] = 0
         for k in range(PARTIES):
             subject["accounts"][k] = 0
             subject["quantities"][k] = 0
-    subject["count"] += 1
+    subject["count"] = count_up(subject["count"])
     subject["traded_e8"] = add_held(subject["traded_e8"], step["quantity_e8"])
     _add_share(subject, np.int64(step["account"]), step["quantity_e8"])
     if step["counter"] != step["account"]:
         _add_share(subject, np.int64(step["counter"]), step["quantity_e8"])
     if step["other_position"] >= 0:
-        _remember(subject, step["other_position"])
-    _remember(subject, step["position"])
+        note_position(subject, memory, step["other_position"])
+    note_position(subject, memory, step["position"])
     subject["registered"] = step["registered"]
     subject["claimed"] = step["claimed"]
 
@@ -102,12 +103,12 @@ def _count(subject: Any, step: Any, figure: Int) -> None:
 def _phase(subject: Any, figure: Int) -> Any:
     """Return phase (0: none) of the finding the latest self-trade makes, and the count due."""
     level = headroom_level(subject["count"], figure, subject["warned"])
-    due = subject["next_count"]
+    due = due_at(figure, subject)
     phase = 0
     if subject["count"] >= due:
         phase = GROWTH if subject["open"] else OPENING
         subject["open"] = 1
-        subject["next_count"] = 2 * due
+        subject["doublings"] += 1
     elif level > 0:
         phase = HEADROOM
     if phase != 0:
@@ -131,13 +132,13 @@ def count_self_trades(
         subject = memory.rows[row]
         if step["what"] & OTHER_SIDE:
             if subject["seen"] > 0 and subject["day"] == step["day"]:
-                _remember(subject, step["position"])
+                note_position(subject, memory, step["position"])
             continue
-        _count(subject, step, figure)
+        _count(subject, step, memory)
         phase, due = _phase(subject, figure)
         if phase == 0:
             continue
-        record = out[emit_step(out, count, phase, i, step["time_ns"], subject)]
+        record = out[emit_step(out, count, phase, i, step["time_ns"], subject, memory)]
         record["numbers"][COUNT] = subject["count"]
         record["numbers"][DUE] = due
         record["numbers"][TRADED_E8] = subject["traded_e8"]
@@ -154,6 +155,7 @@ class SelfTrading(Detector):
     name: ClassVar[str] = "self_trading"
     subject: ClassVar[Literal["party"]] = "party"
     wanted: ClassVar[int] = SELF_TRADE | OTHER_SIDE
+    recent: ClassVar[int] = POSITIONS_MAX
     kinds: ClassVar[frozenset[str]] = frozenset({"fill"})
     params_type: ClassVar[type[Struct]] = Params
 

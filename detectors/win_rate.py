@@ -26,7 +26,7 @@ from detectors.core.contract import (
     Nearness,
     Steps,
 )
-from detectors.core.emit import COMMON_STATE, emit_step, remember, roll
+from detectors.core.emit import COMMON_STATE, COUNT_MAX, emit_step, is_near, remember, roll
 from detectors.core.memory import FindingBuffer, SubjectState, admit
 from detectors.core.wording import count_of, standing
 from schemas.jit import Int, kernel
@@ -34,14 +34,14 @@ from schemas.jit import Int, kernel
 STATE: Final = np.dtype(
     [
         *COMMON_STATE,
-        ("units", "<i8"),
-        ("wins", "<i8"),
         ("pnl_e8", "<i8"),
         ("worst_e8", "<i8"),
-        ("next_units", "<i8"),
+        ("units", "<u4"),
+        ("wins", "<u4"),
+        ("told_units", "<u4"),  # units at the latest opening or growth; twice as many are told
         ("is_above", "u1"),
         ("has_receded", "u1"),
-        ("rest", "u1", (6,)),
+        ("padding", "u1", (2,)),
     ]
 )
 UNITS, WINS, PNL_E8, WORST_E8 = range(4)  # numbers of a finding
@@ -86,11 +86,11 @@ def _count(subject: Any, step: Any, unit: Int) -> None:
     """Count the step, which closes (or changes) a unit."""
     pnl_e8 = step["trip_pnl_e8"] if unit == TRIP_UNIT else step["pnl_e8"]
     if unit == ORDER_UNIT:
-        subject["units"] += step["order_units"]
-        subject["wins"] += step["order_wins"]
+        units, wins = np.int64(step["order_units"]), np.int64(step["order_wins"])
     else:
-        subject["units"] += 1
-        subject["wins"] += np.int64(pnl_e8 > 0)
+        units, wins = np.int64(1), np.int64(pnl_e8 > 0)
+    subject["units"] = min(subject["units"] + units, COUNT_MAX)
+    subject["wins"] = min(subject["wins"] + wins, COUNT_MAX)
     subject["pnl_e8"] = wide.add_held(subject["pnl_e8"], pnl_e8)
     subject["worst_e8"] = min(subject["worst_e8"], pnl_e8)
 
@@ -98,22 +98,22 @@ def _count(subject: Any, step: Any, unit: Int) -> None:
 @kernel
 def _phase(subject: Any, min_units: Int, threshold_ppm: Int) -> Any:
     """Fire on crossing, at each doubling of units, and once when it recedes; 0 for nothing."""
-    units, wins = subject["units"], subject["wins"]
+    units, wins = np.int64(subject["units"]), np.int64(subject["wins"])
     is_above = units >= min_units and wins * PPM > threshold_ppm * units
     was_above = subject["is_above"] != 0
     subject["is_above"] = np.uint8(is_above)
     if subject["open"] == 0:
         if is_above:
             subject["open"] = 1
-            subject["next_units"] = 2 * units
+            subject["told_units"] = units
             return OPENING
         is_near = units + _NEAR_UNITS == min_units and wins == units
         if is_near and subject["warned"] == 0:
             subject["warned"] = 1
             return HEADROOM
         return 0
-    if units >= subject["next_units"]:
-        subject["next_units"] = 2 * units
+    if units >= 2 * np.int64(subject["told_units"]):
+        subject["told_units"] = units
         return GROWTH if is_above else RECEDED
     if was_above and not is_above and subject["has_receded"] == 0:
         subject["has_receded"] = 1
@@ -140,18 +140,19 @@ def follow_wins(
             continue
         subject = memory.rows[row]
         if subject["seen"] == 0:
-            roll(subject, step)
+            roll(subject, step, memory)
         if step["day"] > subject["day"]:
             subject["day"] = step["day"]
             subject["day_end_ns"] = step["day_end_ns"]
         if unit == TRIP_UNIT and step["what"] & TRIPS_RESTART:
             _forget(subject)
         _count(subject, step, unit)
-        remember(subject, step)
+        keeps = subject["open"] != 0 or is_near(subject["units"], min_units)
+        remember(subject, step, memory, keeps)
         phase = _phase(subject, min_units, threshold_ppm)
         if phase == 0:
             continue
-        record = out[emit_step(out, count, phase, i, step["time_ns"], subject)]
+        record = out[emit_step(out, count, phase, i, step["time_ns"], subject, memory)]
         record["numbers"][UNITS] = subject["units"]
         record["numbers"][WINS] = subject["wins"]
         record["numbers"][PNL_E8] = subject["pnl_e8"]

@@ -86,8 +86,8 @@ def test_a_detector_says_what_it_is(name: str) -> None:
     for parameters in kind.examples().values():
         one = build_detector(rule_of(name, dict(parameters)), 0)
         # A party has traded with itself, which few accounts ever do.
-        assert one.state_dtype.itemsize <= (320 if one.is_aligned else 160), "bytes a subject"
-        assert one.state_dtype.itemsize % 8 == 0
+        assert one.state_dtype.itemsize <= (160 if one.is_aligned else 80), "bytes a subject"
+        assert one.state_dtype.itemsize % 4 == 0
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -111,7 +111,7 @@ class TestEveryExample:
         steps = own._scratch.steps[: len(EVENTS)]
         before = steps.tobytes()
         one, state = stage.detectors[0], stage.subjects[0]
-        state.reserve(len(state.slots), len(steps), uses_pool=one.uses_pool)
+        state.reserve(state.most, len(steps), uses_pool=one.uses_pool)
         one.update(steps, state, FindingBuffer.of(2 * len(steps)))
         assert steps.tobytes() == before
 
@@ -147,7 +147,7 @@ class TestEveryExample:
         feed(often, columns_of(again_and_again(20)), [50] * 1_000)
         one, many = once.subjects[0], often.subjects[0]
         assert len(one) == len(many) <= 4
-        assert len(one.slots) == len(many.slots)
+        assert len(one.heads) == len(many.heads)
         assert many.nodes_held == 0, "nodes were not given back"
         assert len(one.nodes) == len(many.nodes)
 

@@ -22,6 +22,7 @@ from detectors.core.account_state import (
     UNKNOWN_ORDERS,
     WITHOUT_ACCOUNT,
 )
+from detectors.core.contract_table import contract_key
 from detectors.core.duplicates import fetch_keys, is_duplicate
 from detectors.core.order_table import (
     add_order,
@@ -39,14 +40,13 @@ from detectors.core.order_table import (
 from detectors.core.placing import (
     DAY_NS,
     account_of,
-    contract_keys,
+    contract_of,
     instrument_of,
-    new_contract,
     place,
 )
 from detectors.core.registrations import registered
 from detectors.core.round_trips import count_order, trade
-from detectors.core.tables import fetch_head, fetch_row, find
+from detectors.core.tables import fetch_head, fetch_row
 from schemas.columns import (
     CANCEL_REASON,
     FLAG_CLAIMS_HEDGE,
@@ -82,9 +82,8 @@ DONE, MEET, FILE = range(3)
 
 
 @kernel
-def _on_new(arrays: Any, settings: Any, row: Any, step: Any, contract: Int) -> None:
-    if contract < 0:
-        contract = new_contract(arrays, row, step["account"])
+def _on_new(arrays: Any, settings: Any, row: Any, step: Any, instrument: Int) -> None:
+    contract = contract_of(arrays, row, step["account"], instrument)
     place(arrays, settings, step, contract)
     index = known_order(arrays, settings, row, row["order_1"])
     if index < 0:
@@ -196,9 +195,8 @@ def _on_end(arrays: Any, settings: Any, row: Any, step: Any) -> None:
 
 
 @kernel
-def _on_fill(arrays: Any, settings: Any, row: Any, step: Any, contract: Int) -> None:
-    if contract < 0:
-        contract = new_contract(arrays, row, step["account"])
+def _on_fill(arrays: Any, settings: Any, row: Any, step: Any, instrument: Int) -> None:
+    contract = contract_of(arrays, row, step["account"], instrument)
     place(arrays, settings, step, contract)
     step["what"] |= c.FILL
     step["quantity_e8"] = row["quantity_e8"]
@@ -222,7 +220,7 @@ def _on_fill(arrays: Any, settings: Any, row: Any, step: Any, contract: Int) -> 
     if closing:
         step["what"] |= c.CLOSING
         step["pnl_e8"] = row["amount_e8"]
-    ended = trade(arrays.totals, arrays.contracts[contract], row, step)
+    ended = trade(arrays, contract, row, step)
     if ended and arrays.accounts[step["account"]]["flags"] & SENDS_TRIPS == 0:
         step["what"] |= c.TRIP
 
@@ -281,15 +279,18 @@ def _greet(arrays: Any, settings: Any, row: Any, step: Any) -> None:
 
 
 @kernel
-def _apply(arrays: Any, settings: Any, row: Any, step: Any, contract: Int) -> None:
-    """Let one accepted row of an account have its effect; ``contract`` is -1 where it is new."""
+def _apply(arrays: Any, settings: Any, row: Any, step: Any, instrument: Int) -> None:
+    """Let one accepted row of an account have its effect.
+
+    ``instrument`` is that of a new order or a fill.
+    """
     kind = row["kind"]
     if kind == _NEW:
-        _on_new(arrays, settings, row, step, contract)
+        _on_new(arrays, settings, row, step, instrument)
     elif kind == _CANCEL:
         _on_cancel(arrays, settings, row, step)
     elif kind == _FILL:
-        _on_fill(arrays, settings, row, step, contract)
+        _on_fill(arrays, settings, row, step, instrument)
     elif kind == _REPLACE:
         _on_replace(arrays, settings, row, step)
     elif kind in (_REJECT, _EXPIRE):
@@ -346,13 +347,14 @@ def _fetch_ahead(arrays: Any, rows: Any, i: Int) -> None:
     if i + _FAR < len(rows):
         row = rows[i + _FAR]
         fetch_head(arrays.account_heads, row["account_1"])
-        fetch_head(arrays.contract_heads, contract_keys(row)[0])
+        fetch_head(arrays.contract_heads, contract_key(row["account_1"], row["instrument_1"]))
         fetch_head(arrays.order_heads, order_keys(row, row["order_1"])[0])
         fetch_keys(arrays.seen, row["event_1"])
     if i + _NEAR < len(rows):
         row = rows[i + _NEAR]
         fetch_row(arrays.account_heads, arrays.accounts, row["account_1"])
-        fetch_row(arrays.contract_heads, arrays.contracts, contract_keys(row)[0])
+        key = contract_key(row["account_1"], row["instrument_1"])
+        fetch_row(arrays.contract_heads, arrays.contracts, key)
         fetch_row(arrays.order_heads, arrays.orders, order_keys(row, row["order_1"])[0])
 
 
@@ -388,18 +390,17 @@ def take_rows(
     for i in range(progress[0], len(rows)):
         row, step = rows[i], steps[i]
         _fetch_ahead(arrays, rows, i)
-        contract = np.int64(-1)
+        instrument = np.int64(-1)
         if row["kind"] in (_NEW, _FILL):
-            key_1, key_2 = contract_keys(row)
-            contract = find(arrays.contract_heads, arrays.contracts, key_1, key_2)
-            if contract < 0 and instrument_of(arrays, row) < 0:
+            instrument = instrument_of(arrays, row)
+            if instrument < 0:
                 return MEET
         progress[0] = i + 1
         _clear(step, row, carry[2])
         if not _is_accepted(arrays, settings, row, carry):
             continue
         _greet(arrays, settings, row, step)
-        _apply(arrays, settings, row, step, contract)
+        _apply(arrays, settings, row, step, instrument)
         if _concerns_office(row):
             office[progress[1]] = i
             progress[1] += 1

@@ -1,6 +1,7 @@
 """What one shard remembers of its accounts: accounts, orders, contracts, instruments, duplicates.
 
-One row an account, an open order, an account x instrument and an instrument, in chained tables;
+One row an account, an open order, an account x instrument and an instrument, in chained tables
+(for the third see ``detectors.core.contract_table``);
 duplicates in two sets of 128-bit keys that rotate with the lane's own time.
 """
 
@@ -10,6 +11,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.core.contract_table import ContractTable
 from detectors.core.duplicates import (
     SEEN_CAPACITY_MIN,
     SEEN_COUNT,
@@ -19,6 +21,7 @@ from detectors.core.duplicates import (
     refill,
 )
 from detectors.core.registrations import REGISTRATION, Registrations
+from detectors.core.room import zeroed
 from detectors.core.tables import Table
 
 _KEYS: Final = [("key_1", "<u8"), ("key_2", "<u8"), ("next", "<i4")]
@@ -57,20 +60,6 @@ ORDER_CLOSING: Final = 2  # it has had a closing fill
 ORDER_DONE: Final = 4  # nothing is left of it
 ORDER_UNSEEN: Final = 8  # only its fills are known
 SIMULATED_ORDER: Final = 1
-
-CONTRACT: Final = np.dtype(
-    [
-        *_KEYS,
-        ("instrument", "<i4"),  # row of the instrument table
-        ("position_e8", "<i8"),
-        ("cash_high", "<i8"),  # of the open round trip, 10^-16 units
-        ("cash_low", "<u8"),
-        ("given_pnl_e8", "<i8"),  # realized profit that the sender gave, of the open round trip
-        ("opened_ns", "<i8"),
-        ("account", "<i4"),
-        ("reductions_without_pnl", "<i4"),
-    ]
-)
 
 INSTRUMENT: Final = np.dtype(
     [
@@ -115,6 +104,8 @@ class StageArrays(NamedTuple):
     contract_heads: NDArray[np.int32]
     contracts: NDArray[np.void]
     contract_counters: NDArray[np.int64]
+    trips: NDArray[np.void]
+    trip_counters: NDArray[np.int64]
     instrument_heads: NDArray[np.int32]
     instruments: NDArray[np.void]
     registrations: NDArray[np.void]
@@ -165,7 +156,6 @@ class AccountState:
 
     accounts: Table = field(default_factory=lambda: Table.of(ACCOUNT))
     orders: Table = field(default_factory=lambda: Table.of(ORDER))
-    contracts: Table = field(default_factory=lambda: Table.of(CONTRACT))
     instruments: Table = field(default_factory=lambda: Table.of(INSTRUMENT))
     registrations: Registrations = field(default_factory=Registrations)
     seen: NDArray[np.uint64] = field(
@@ -179,6 +169,11 @@ class AccountState:
         default_factory=dict
     )
     lane: int = 0
+    contracts: ContractTable = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make an empty table of contracts."""
+        self.contracts = ContractTable.of(self.accounts, self.instruments)
 
     def turn_to(self, lane: int) -> None:
         """Take the duplicate sets of a lane for the rows to come."""
@@ -204,7 +199,7 @@ class AccountState:
             self._grow_seen(1 << (need - 1).bit_length())
 
     def _grow_seen(self, capacity: int) -> None:
-        grown = np.zeros((2, capacity, 2), np.uint64)
+        grown = zeroed((2, capacity, 2), np.uint64)
         for side in range(2):
             refill(grown[side], held(self.seen[side]))
         self.seen = grown
@@ -221,6 +216,8 @@ class AccountState:
             self.contracts.heads,
             self.contracts.rows,
             self.contracts.counters,
+            self.contracts.trips,
+            self.contracts.trip_counters,
             self.instruments.heads,
             self.instruments.rows,
             self.registrations.entries,
@@ -234,9 +231,8 @@ class AccountState:
     def dump(self) -> dict[str, Any]:
         """Return everything, for a snapshot to copy."""
         return {
-            "tables": [
-                t.dump() for t in (self.accounts, self.orders, self.contracts, self.instruments)
-            ],
+            "tables": [t.dump() for t in (self.accounts, self.orders, self.instruments)],
+            "contracts": self.contracts.dump(),
             "registrations": (self.registrations.entries.view(np.uint8), self.registrations.free),
             "seen": {
                 self.lane: _dump_seen(self.seen, self.seen_meta),
@@ -249,16 +245,15 @@ class AccountState:
     @classmethod
     def load(cls, dumped: dict[str, Any]) -> "AccountState":
         """Rebuild from a dump."""
-        dtypes = (ACCOUNT, ORDER, CONTRACT, INSTRUMENT)
+        dtypes = (ACCOUNT, ORDER, INSTRUMENT)
         tables = [Table.load(d, t) for d, t in zip(dtypes, dumped["tables"], strict=True)]
         elsewhere = {lane: _load_seen(both) for lane, both in dumped["seen"].items()}
         seen, seen_meta = elsewhere.pop(dumped["lane"])
         entries, free = dumped["registrations"]
-        accounts, orders, contracts, instruments = tables
-        return cls(
+        accounts, orders, instruments = tables
+        state = cls(
             accounts,
             orders,
-            contracts,
             instruments,
             registrations=Registrations(np.frombuffer(entries, REGISTRATION).copy(), free),
             seen=seen,
@@ -267,6 +262,8 @@ class AccountState:
             lane=dumped["lane"],
             totals=np.array(dumped["totals"], np.int64),
         )
+        state.contracts = ContractTable.load(accounts, instruments, dumped["contracts"])
+        return state
 
 
 def _dump_seen(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from detectors.core.contract import Detector
 
 # Of the tables and of how snapshots hold them. A change of either raises it; a test pins both.
-LAYOUT: Final = 2
+LAYOUT: Final = 3
 _SHOWN: Final = 16
 
 Change = Literal["added", "changed", "removed"]
@@ -103,8 +103,8 @@ def take_up(detector: "Detector", blocks: Mapping[str, tuple[str, dict[str, Any]
     """Return what a rule remembered, or nothing where it was remembered by other rules."""
     key, parts = blocks.get(detector.rule.id, ("", {}))
     if key != block_of(detector).key:
-        return SubjectState.of(detector.state_dtype)
-    return SubjectState.load(detector.state_dtype, parts)
+        return SubjectState.of(detector.state_dtype, detector.recent)
+    return SubjectState.load(detector.state_dtype, detector.recent, parts)
 
 
 def changes_between(before: Iterable[Block], now: Iterable[Block]) -> tuple[BlockChange, ...]:

@@ -195,6 +195,7 @@ class Detector(ABC):
     wanted: ClassVar[int]
     params_type: ClassVar[type[Struct]]
     uses_pool: ClassVar[bool] = False
+    recent: ClassVar[int] = RECENT  # how many rows a finding names
     kinds: ClassVar[frozenset[str]] = frozenset()  # of rows sent on to it, where it is aligned
 
     def __init__(self, rule: RuleSpec, params: Struct, rule_bit: int) -> None:

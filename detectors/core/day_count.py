@@ -8,15 +8,18 @@ from detectors.core.contract import GROWTH, HEADROOM, OPENING
 from detectors.core.emit import (
     COMMON_STATE,
     begins_day,
+    count_up,
+    due_at,
     emit_step,
     headroom_level,
+    is_near,
     remember,
     roll,
 )
 from detectors.core.memory import admit
 from schemas.jit import kernel
 
-DAY_COUNT: Final = np.dtype([*COMMON_STATE, ("count", "<i8"), ("next_count", "<i8")])
+DAY_COUNT: Final = np.dtype([*COMMON_STATE, ("count", "<u4")])
 # numbers of a finding: the count, and the count at which this very finding was due
 COUNT, DUE = range(2)
 
@@ -37,22 +40,21 @@ def count_day(steps: Any, selection: Any, figures: Any, memory: Any, out: Any, c
             continue
         subject = memory.rows[row]
         if begins_day(subject, step):
-            roll(subject, step)
+            roll(subject, step, memory)
             subject["count"] = 0
-            subject["next_count"] = figure
-        subject["count"] += 1
-        remember(subject, step)
+        subject["count"] = count_up(subject["count"])
+        remember(subject, step, memory, is_near(subject["count"], figure))
         level = headroom_level(subject["count"], figure, subject["warned"])
-        due = subject["next_count"]
+        due = due_at(figure, subject)
         if subject["count"] >= due:
             phase = GROWTH if subject["open"] else OPENING
             subject["open"] = 1
-            subject["next_count"] = 2 * due
+            subject["doublings"] += 1
         elif level > 0:
             phase = HEADROOM
         else:
             continue
         subject["warned"] = max(level, subject["warned"])
-        record = out[emit_step(out, count, phase, i, step["time_ns"], subject)]
+        record = out[emit_step(out, count, phase, i, step["time_ns"], subject, memory)]
         record["numbers"][COUNT] = subject["count"]
         record["numbers"][DUE] = due

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from detectors.core import contract as c
 from detectors.core.contract import Steps
+from detectors.core.room import zeroed
 from detectors.core.tables import fetch
 from schemas.columns import Bytes, EventColumns, Rows
 from schemas.jit import Int, kernel
@@ -192,7 +193,7 @@ class Features:
 
     def _reserve(self, accounts: int, steps: int) -> None:
         if accounts > len(self._rows):
-            rows, dirty = np.zeros(accounts, FEATURE), np.zeros(accounts, np.int32)
+            rows, dirty = zeroed((accounts,), FEATURE), np.zeros(accounts, np.int32)
             rows[: len(self._rows)], dirty[: len(self._dirty)] = self._rows, self._dirty
             self._rows, self._dirty = rows, dirty
         if steps > len(self._fresh):

@@ -141,7 +141,7 @@ class Evictor:
             return []
         contracts = self._state.contracts
         owners = contracts.rows["account"][: contracts.used]
-        live = _live(contracts)
+        live = owners >= 0
         idle_contracts = live & idle[np.where(live, owners, 0)]
         self._let_go_of_subjects("account", idle)
         self._let_go_of_subjects("contract", idle_contracts)
@@ -162,17 +162,17 @@ class Evictor:
         held = np.zeros(count, np.bool_)
         for detector, memory in self._rules:
             if detector.subject == kind:
-                slots = memory.slots[:count]
-                held[: len(slots)] |= slots > 0
+                subjects = memory.rows["subject"][: memory.used]
+                held[subjects[subjects >= 0]] = True
         return held
 
     def _let_go_of_contracts(self, idle: Mask) -> None:
         """Let go of flat positions without orders, which no rule remembers."""
         contracts, orders = self._state.contracts, self._state.orders
         used = contracts.used
-        needed = (contracts.rows["position_e8"][:used] != 0) | self._remembered("contract", used)
+        needed = (contracts.rows["trip"][:used] > 0) | self._remembered("contract", used)
         needed[orders.rows["contract"][orders.live_indices()]] = True
-        _remove(contracts, np.flatnonzero(idle & ~needed))
+        contracts.remove(np.flatnonzero(idle & ~needed))
 
     def _drop_registrations(self, idle: Mask) -> None:
         """Take exemptions off file that ended: no row can fall under them."""

@@ -116,7 +116,7 @@ class InstrumentStage:
         self.detectors = [d for d in detectors if d.is_aligned]
         self.config = config
         self.state = InstrumentState()
-        self.subjects = [SubjectState.of(d.state_dtype) for d in self.detectors]
+        self.subjects = [SubjectState.of(d.state_dtype, d.recent) for d in self.detectors]
         self.instrument_names: list[tuple[str, str]] = []
         # Tenant and name of each party as they were when it got its row; others may join it later.
         self.party_names: list[tuple[str, str]] = []

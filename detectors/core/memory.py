@@ -1,7 +1,8 @@
 """What a rule remembers in one shard: a row for each subject it has looked at, no others.
 
-``slots`` has one number for each row of the account (or contract) table: index + 1 of the
-subject's row of state, or 0. Only Python grows arrays, before a batch, so no kernel runs out.
+A subject is a row of the account (or contract) table, and its own row is found by that number:
+``heads`` has index + 1 of the latest row whose number ends in the same bits, or 0, and rows are
+chained by ``next``. Only Python grows arrays, before a batch, so no kernel runs out.
 """
 
 from dataclasses import dataclass
@@ -11,16 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.core.contract import FINDING, STEP, Findings, Steps
-from detectors.core.tables import fetch
+from detectors.core.tables import fetch, grown
 from schemas.jit import Int, inlined, kernel
 
 # ``counters``: rows ever handed out; the time before which closing has nothing to do; index + 1 of
-# the first free row; how many rows are free.
-ROWS, DUE_NS, FREE_ROW, FREE_ROWS = range(4)
+# the first free row; how many rows are free; rings ever handed out; index + 1 of the first free
+# ring.
+ROWS, DUE_NS, FREE_ROW, FREE_ROWS, RINGS, FREE_RING = range(6)
 # ``node_counters``: nodes ever handed out; index + 1 of the first free one.
 NODES, FREE_NODE = range(2)
 CAPACITY_MIN: Final = 64
 STEPS_AHEAD: Final = 4_096  # what is short grows for so many steps, so that it is seldom short
+_CHAIN_MOST: Final = 4  # rows a chain on average, should all rows there is room for be used
 _AHEAD: Final = 8  # steps ahead of the one in hand, when its subject is asked for
 NEVER_DUE: Final = 2**63 - 1
 
@@ -32,11 +35,12 @@ NODE: Final = np.dtype([("time_ns", "<i8"), ("next", "<i4"), ("padding", "u1", (
 class Memory(NamedTuple):
     """A ``SubjectState`` as kernels take it."""
 
-    slots: NDArray[np.int32]
+    heads: NDArray[np.int32]
     rows: NDArray[np.void]
     counters: NDArray[np.int64]
     nodes: NDArray[np.void]
     node_counters: NDArray[np.int64]
+    rings: NDArray[np.int64]
 
 
 @inlined
@@ -54,8 +58,10 @@ def fetch_ahead(steps: Any, i: Int, selection: Any, memory: Any) -> None:
     """Ask for the state row that a step a little after ``i`` will change."""
     if i + _AHEAD < len(steps):
         index = _subject_of(steps[i + _AHEAD], selection)
-        if index >= 0 and memory.slots[index] > 0:
-            fetch(memory.rows, memory.slots[index] - 1)
+        if index >= 0:
+            row = np.int64(memory.heads[index & (len(memory.heads) - 1)]) - 1
+            if row >= 0:  # which mostly is the subject's
+                fetch(memory.rows, row)
 
 
 @inlined
@@ -64,9 +70,17 @@ def admit(step: Any, selection: Any, memory: Any) -> Any:
     index = _subject_of(step, selection)
     if index < 0:
         return np.int64(-1)
-    held = np.int64(memory.slots[index])
-    if held > 0:
-        return held - 1
+    row = np.int64(memory.heads[index & (len(memory.heads) - 1)]) - 1
+    while row >= 0:
+        if memory.rows[row]["subject"] == index:
+            return row
+        row = np.int64(memory.rows[row]["next"]) - 1
+    return _add(memory, index)
+
+
+@kernel
+def _add(memory: Any, index: Int) -> Any:
+    """Give a subject a row, all zeros but for what finds it."""
     if memory.counters[FREE_ROW] > 0:
         row = memory.counters[FREE_ROW] - 1
         memory.counters[FREE_ROW] = -1 - np.int64(memory.rows[row]["subject"])
@@ -74,9 +88,36 @@ def admit(step: Any, selection: Any, memory: Any) -> Any:
     else:
         row = memory.counters[ROWS]
         memory.counters[ROWS] = row + 1
-    memory.slots[index] = row + 1
     memory.rows[row]["subject"] = index
+    _chain(memory.heads, memory.rows, np.int64(row))
     return row
+
+
+@kernel
+def _chain(heads: Any, rows: Any, row: Int) -> None:
+    slot = np.int64(rows[row]["subject"]) & (len(heads) - 1)
+    rows[row]["next"] = heads[slot]
+    heads[slot] = row + 1
+
+
+@kernel
+def _chain_all(heads: Any, rows: Any, used: Int) -> None:
+    """Chain every row in use into fresh heads."""
+    for row in range(used):
+        if rows[row]["subject"] >= 0:
+            _chain(heads, rows, np.int64(row))
+
+
+@kernel
+def _unchain(heads: Any, rows: Any, row: Int) -> None:
+    slot = np.int64(rows[row]["subject"]) & (len(heads) - 1)
+    if heads[slot] == row + 1:
+        heads[slot] = rows[row]["next"]
+        return
+    before = np.int64(heads[slot]) - 1
+    while rows[before]["next"] != row + 1:
+        before = np.int64(rows[before]["next"]) - 1
+    rows[before]["next"] = rows[row]["next"]
 
 
 @kernel
@@ -98,34 +139,69 @@ def give_node(memory: Any, index: Int) -> None:
     memory.node_counters[FREE_NODE] = index + 1
 
 
-def _grown(array: NDArray[Any], used: int, need: int) -> NDArray[Any]:
-    """Return the array with room for ``need``, at least doubled, its first ``used`` kept."""
-    if need <= len(array):
-        return array
-    grown = np.zeros(1 << (need - 1).bit_length(), array.dtype)
-    grown[:used] = array[:used]
-    return grown
+@kernel
+def take_ring(memory: Any) -> Any:
+    """Return the index of a ring nobody uses."""
+    if memory.counters[FREE_RING] > 0:
+        index = memory.counters[FREE_RING] - 1
+        memory.counters[FREE_RING] = memory.rings[index, 0]
+        return index
+    index = memory.counters[RINGS]
+    memory.counters[RINGS] = index + 1
+    return index
+
+
+@kernel
+def give_ring(subject: Any, memory: Any) -> None:
+    """Take a subject's ring back, if it has one."""
+    if subject["ring"] > 0:
+        memory.rings[subject["ring"] - 1, 0] = memory.counters[FREE_RING]
+        memory.counters[FREE_RING] = np.int64(subject["ring"])
+        subject["ring"] = 0
+
+
+@kernel
+def _forget(memory: Any, rows: Any) -> None:
+    """Take rings back, and rows out of their chains."""
+    for row in rows:
+        give_ring(memory.rows[row], memory)
+        _unchain(memory.heads, memory.rows, np.int64(row))
+
+
+def _heads_of(rows: NDArray[np.void], used: int) -> NDArray[np.int32]:
+    """Return heads for the first ``used`` rows, which are chained; for others there is time."""
+    need = max(used, len(rows) // _CHAIN_MOST, CAPACITY_MIN)
+    heads = np.zeros(1 << (need - 1).bit_length(), np.int32)
+    _chain_all(heads, rows, used)
+    return heads
 
 
 @dataclass(slots=True)
 class SubjectState:
-    """A rule's memory in one shard; see the module's words."""
+    """A rule's memory in one shard; see the module's words.
 
-    slots: NDArray[np.int32]
+    ``rings`` have shape (n, k): each holds the positions of k rows, for the few subjects of which a
+    finding may soon be due. ``most`` is how many subjects there can be before the next ``reserve``.
+    """
+
+    heads: NDArray[np.int32]
     rows: NDArray[np.void]
     counters: NDArray[np.int64]
     nodes: NDArray[np.void]
     node_counters: NDArray[np.int64]
+    rings: NDArray[np.int64]
+    most: int = 0
 
     @classmethod
-    def of(cls, dtype: np.dtype[np.void]) -> "SubjectState":
-        """Make a state without subjects."""
+    def of(cls, dtype: np.dtype[np.void], recent: int) -> "SubjectState":
+        """Make a state without subjects, whose findings name ``recent`` rows."""
         return cls(
             np.zeros(CAPACITY_MIN, np.int32),
             np.zeros(CAPACITY_MIN, dtype),
-            np.array([0, NEVER_DUE, 0, 0], np.int64),
+            np.array([0, NEVER_DUE, 0, 0, 0, 0], np.int64),
             np.zeros(0, NODE),
             np.zeros(2, np.int64),
+            np.zeros((0, recent), np.int64),
         )
 
     def __len__(self) -> int:
@@ -144,7 +220,7 @@ class SubjectState:
         """
         if len(rows) == 0:
             return
-        self.slots[self.rows["subject"][rows]] = 0
+        _forget(self.memory(), rows)
         self.rows[rows] = np.zeros((), self.rows.dtype)
         links = np.concatenate([[self.counters[FREE_ROW]], rows[:-1] + 1])
         self.rows["subject"][rows] = -1 - links
@@ -165,48 +241,58 @@ class SubjectState:
         return int(self.node_counters[NODES]) - free
 
     def reserve(self, subjects: int, steps: int, *, uses_pool: bool) -> None:
-        """Have a slot for every subject, and rows and nodes for ``steps`` steps.
+        """Have rows, rings and nodes for ``steps`` steps.
 
         ``subjects`` are all there can be; more rows than that are never needed.
         """
-        self.slots = _grown(self.slots, len(self.slots), subjects)
+        self.most = subjects
         if steps <= self.spare(uses_pool=uses_pool):
             return
         steps = max(steps, STEPS_AHEAD)
-        self.rows = _grown(self.rows, self.used, min(self.used + steps, subjects))
+        self.rows = grown(self.rows, self.used, min(self.used + steps, subjects))
+        if max(self.used, len(self.rows) // _CHAIN_MOST) > len(self.heads):
+            self.heads = _heads_of(self.rows, self.used)
+        rings = int(self.counters[RINGS])
+        self.rings = grown(self.rings, rings, min(rings + steps, len(self.rows)))
         if uses_pool:
             used = int(self.node_counters[NODES])
-            self.nodes = _grown(self.nodes, used, used + steps)
+            self.nodes = grown(self.nodes, used, used + steps)
 
     def spare(self, *, uses_pool: bool) -> int:
         """Return how many more steps there are rows and nodes for."""
-        all_fit = len(self.rows) >= len(self.slots)
+        all_fit = len(self.rows) >= self.most
         rows = _NO_END if all_fit else len(self.rows) - len(self)  # free ones are had again
+        if len(self.rings) < len(self.rows):  # else there is one for each row
+            rows = min(rows, len(self.rings) - int(self.counters[RINGS]))
         return min(rows, len(self.nodes) - int(self.node_counters[NODES])) if uses_pool else rows
 
     def memory(self) -> Memory:
         """Bundle the arrays for a kernel."""
-        return Memory(self.slots, self.rows, self.counters, self.nodes, self.node_counters)
+        return Memory(
+            self.heads, self.rows, self.counters, self.nodes, self.node_counters, self.rings
+        )
 
     def dump(self) -> dict[str, Any]:
         """Return what has been used, for a snapshot to copy."""
         return {
-            "slots": self.slots.view(np.uint8),
             "rows": self.rows[: self.used].view(np.uint8),
             "counters": self.counters.tolist(),
             "nodes": self.nodes[: int(self.node_counters[NODES])].view(np.uint8),
             "node_counters": self.node_counters.tolist(),
+            "rings": self.rings[: int(self.counters[RINGS])].reshape(-1).view(np.uint8),
         }
 
     @classmethod
-    def load(cls, dtype: np.dtype[np.void], dumped: dict[str, Any]) -> "SubjectState":
+    def load(cls, dtype: np.dtype[np.void], recent: int, dumped: dict[str, Any]) -> "SubjectState":
         """Rebuild from a dump."""
+        rows = np.frombuffer(dumped["rows"], dtype).copy()
         return cls(
-            np.frombuffer(dumped["slots"], np.int32).copy(),
-            np.frombuffer(dumped["rows"], dtype).copy(),
+            _heads_of(rows, len(rows)),
+            rows,
             np.array(dumped["counters"], np.int64),
             np.frombuffer(dumped["nodes"], NODE).copy(),
             np.array(dumped["node_counters"], np.int64),
+            np.frombuffer(dumped["rings"], np.int64).reshape(-1, recent).copy(),
         )
 
 

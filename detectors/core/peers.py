@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from detectors.core import contract as c
 from detectors.core.contract import Steps
+from detectors.core.room import zeroed
 from detectors.core.tables import fetch
 from schemas.columns import KIND, EventColumns
 from schemas.events import RefAccount
@@ -248,6 +249,11 @@ class Peers:
         self._histograms: dict[PeerKey, NDArray[np.int64]] = {}
 
     @property
+    def held_bytes(self) -> int:
+        """The bytes of the accounts' rows."""
+        return self._rows.nbytes
+
+    @property
     def due_ns(self) -> int:
         """The time before which no day ends by itself."""
         return int(self._meta[_DUE_NS])
@@ -255,13 +261,13 @@ class Peers:
     def take(self, columns: EventColumns, steps: Steps, accounts: int) -> None:
         """Take the steps of some rows; ``accounts`` is how many the account table has room for."""
         if accounts > len(self._rows):
-            rows = np.zeros(accounts, PEER)
+            rows = zeroed((accounts,), PEER)
             rows[: len(self._rows)] = self._rows
             self._rows = rows
         if len(steps) > len(self._ended):
             self._ended = np.zeros(len(steps), PEER)
         follow_peers(self._rows, self._ended, self._meta, steps, self._groups(columns, steps))
-        self._count()
+        self._count(self._ended)
 
     def _groups(self, columns: EventColumns, steps: Steps) -> NDArray[np.int32]:
         """Return the groups that rows put their accounts in; nothing where there is none."""
@@ -278,21 +284,20 @@ class Peers:
     def close(self, watermark_ns: int) -> list[PeerCounts]:
         """End the days that ended by the watermark; return what was counted since last time."""
         if self.due_ns <= watermark_ns:
-            if len(self._rows) > len(self._ended):
-                self._ended = np.zeros(len(self._rows), PEER)
-            end_days(self._rows, self._ended, self._meta, watermark_ns)
-            self._count()
+            ended = zeroed((len(self._rows),), PEER)  # room for all is not kept
+            end_days(self._rows, ended, self._meta, watermark_ns)
+            self._count(ended)
         counts = [_pack(key, self._histograms[key]) for key in sorted(self._histograms)]
         self._histograms = {}
         return counts
 
-    def _count(self) -> None:
+    def _count(self, written: NDArray[np.void]) -> None:
         """Count the days that were written down as over."""
         count = int(self._meta[_COUNT])
         if count == 0:
             return
         self._meta[_COUNT] = 0
-        ended = self._ended[:count]
+        ended = written[:count]
         tiers = ["", *self._names.numbers]
         keys = ended[["day_end_ns", "day", "group", "is_simulated"]]
         unique, inverse = np.unique(keys, return_inverse=True)

@@ -4,8 +4,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from detectors.core.contract_table import add_contract, contract_key, find_contract
 from detectors.core.registrations import registered
-from detectors.core.tables import find, insert, mix
+from detectors.core.tables import find, insert
 from schemas.events import SECOND_NS
 from schemas.jit import Int, inlined, kernel
 
@@ -69,28 +70,12 @@ def instrument_of(arrays: Any, row: Any) -> Any:
     return find(heads, instruments, row["instrument_1"], row["venue_1"])
 
 
-@inlined
-def contract_keys(row: Any) -> Any:
-    """Return the key of account x instrument."""
-    key_1 = mix(row["account_1"], row["instrument_1"])
-    return key_1, mix(row["instrument_1"], row["account_2"] ^ row["venue_1"])
-
-
 @kernel
-def new_contract(arrays: Any, row: Any, account: Int) -> Any:
-    """Give account x instrument a row; the instrument has one."""
-    key_1, key_2 = contract_keys(row)
-    index = insert(arrays.contract_heads, arrays.contracts, arrays.contract_counters, key_1, key_2)
-    contract = arrays.contracts[index]
-    contract["instrument"] = instrument_of(arrays, row)
-    contract["account"] = account
-    contract["position_e8"] = 0
-    contract["cash_high"] = 0
-    contract["cash_low"] = 0
-    contract["given_pnl_e8"] = 0
-    contract["opened_ns"] = 0
-    contract["reductions_without_pnl"] = 0
-    return index
+def contract_of(arrays: Any, row: Any, account: Int, instrument: Int) -> Any:
+    """Return the row of account x instrument, a new one where it is new."""
+    key = contract_key(row["account_1"], row["instrument_1"])
+    index = find_contract(arrays.contract_heads, arrays.contracts, key, account, instrument)
+    return index if index >= 0 else add_contract(arrays, key, account, instrument)
 
 
 @kernel

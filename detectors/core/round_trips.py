@@ -11,6 +11,7 @@ import numpy as np
 
 from detectors.core import wide
 from detectors.core.account_state import ORDER_CLOSING, UNSEEN
+from detectors.core.contract_table import give_trip, take_trip
 from schemas.columns import HAS_AMOUNT, SIDE
 from schemas.jit import Int, kernel
 
@@ -30,65 +31,78 @@ def count_order(order: Any, amount_e8: Int, step: Any) -> None:
 
 
 @kernel
-def _start_trip(contract: Any, time_ns: Int) -> None:
-    contract["cash_high"] = 0
-    contract["cash_low"] = 0
-    contract["given_pnl_e8"] = 0
-    contract["reductions_without_pnl"] = 0
-    contract["opened_ns"] = time_ns
+def _start(trip: Any) -> None:
+    trip["position_e8"] = 0
+    trip["cash_high"] = 0
+    trip["cash_low"] = 0
+    trip["given_pnl_e8"] = 0
+    trip["reductions_without_pnl"] = 0
 
 
 @kernel
-def _book(contract: Any, side: Int, price_e8: Any, quantity_e8: Any) -> None:
+def _book(trip: Any, side: Int, price_e8: Any, quantity_e8: Any) -> None:
     """Move position and cash by one (part of a) fill; cash exactly, in 10^-16 units."""
     high, low = wide.multiply(abs(price_e8), quantity_e8)
     is_buy = side == _BUY
     takes = is_buy == (price_e8 >= 0)  # a negative price pays the buyer
     if takes:
-        high, low = wide.subtract(contract["cash_high"], contract["cash_low"], high, low)
+        high, low = wide.subtract(trip["cash_high"], trip["cash_low"], high, low)
     else:
-        high, low = wide.add(contract["cash_high"], contract["cash_low"], high, low)
-    contract["cash_high"] = high
-    contract["cash_low"] = low
+        high, low = wide.add(trip["cash_high"], trip["cash_low"], high, low)
+    trip["cash_high"] = high
+    trip["cash_low"] = low
     signed_e8 = quantity_e8 if is_buy else -quantity_e8
-    contract["position_e8"] = wide.add_held(contract["position_e8"], signed_e8)
+    trip["position_e8"] = wide.add_held(trip["position_e8"], signed_e8)
 
 
 @kernel
-def trade(totals: Any, contract: Any, row: Any, step: Any) -> Any:
-    """Book a fill; say whether a round trip ended, its profit then in ``step``."""
-    position, quantity = contract["position_e8"], row["quantity_e8"]
+def trade(arrays: Any, contract: Int, row: Any, step: Any) -> Any:
+    """Book a fill; say whether a round trip ended, its profit then in ``step``.
+
+    A contract has a trip while its position is not zero, and no longer.
+    """
+    index = np.int64(arrays.contracts[contract]["trip"]) - 1
+    if index < 0:
+        if row["has"] & HAS_AMOUNT != 0:
+            arrays.totals[UNSEEN] += 1  # it closes what was opened before we looked
+            return False
+        index = take_trip(arrays, contract)
+        _start(arrays.trips[index])
+    ended = _go_on(arrays.trips[index], row, step)
+    if arrays.trips[index]["position_e8"] == 0:
+        give_trip(arrays, contract)
+    return ended
+
+
+@kernel
+def _go_on(trip: Any, row: Any, step: Any) -> Any:
+    """Book a fill of a trip; say whether that ended. Beyond zero the next one takes its place."""
+    position, quantity = trip["position_e8"], row["quantity_e8"]
     is_buy = row["side"] == _BUY
-    gives_pnl = row["has"] & HAS_AMOUNT != 0
-    if position == 0 and gives_pnl:
-        totals[UNSEEN] += 1  # it closes what was opened before we looked
-        return False
     if position == 0 or (position > 0) == is_buy:
-        if position == 0:
-            _start_trip(contract, row["event_time_ns"])
-        _book(contract, row["side"], row["price_e8"], quantity)
+        _book(trip, row["side"], row["price_e8"], quantity)
         return False
     closing = min(quantity, abs(position))
-    _book(contract, row["side"], row["price_e8"], closing)
-    if gives_pnl:
-        contract["given_pnl_e8"] = wide.add_held(contract["given_pnl_e8"], row["amount_e8"])
+    _book(trip, row["side"], row["price_e8"], closing)
+    if row["has"] & HAS_AMOUNT != 0:
+        trip["given_pnl_e8"] = wide.add_held(trip["given_pnl_e8"], row["amount_e8"])
     else:
-        contract["reductions_without_pnl"] += 1
-    if contract["position_e8"] != 0:
+        trip["reductions_without_pnl"] += 1
+    if trip["position_e8"] != 0:
         return False
-    if contract["reductions_without_pnl"] == 0:
-        step["trip_pnl_e8"] = contract["given_pnl_e8"]
+    if trip["reductions_without_pnl"] == 0:
+        step["trip_pnl_e8"] = trip["given_pnl_e8"]
     else:
-        step["trip_pnl_e8"] = _cash_e8(contract)
-    if quantity > closing:  # through zero: the rest opens the next round trip
-        _start_trip(contract, row["event_time_ns"])
-        _book(contract, row["side"], row["price_e8"], quantity - closing)
+        step["trip_pnl_e8"] = _cash_e8(trip)
+    if quantity > closing:
+        _start(trip)
+        _book(trip, row["side"], row["price_e8"], quantity - closing)
     return True
 
 
 @kernel
-def _cash_e8(contract: Any) -> Any:
+def _cash_e8(trip: Any) -> Any:
     """Return the trip's cash in 10^-8 units; never 0 unless it is exactly 0."""
-    high, low = contract["cash_high"], contract["cash_low"]
+    high, low = trip["cash_high"], trip["cash_low"]
     cut = wide.to_e8(high, low)
     return cut if cut != 0 else wide.sign(high, low)

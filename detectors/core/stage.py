@@ -154,7 +154,7 @@ class AccountStage:
         self.detectors = [d for d in detectors if not d.is_aligned]
         self.config = config
         self.state = AccountState()
-        self.subjects = [SubjectState.of(d.state_dtype) for d in self.detectors]
+        self.subjects = [SubjectState.of(d.state_dtype, d.recent) for d in self.detectors]
         self.instrument_names: list[tuple[str, str]] = []
         self.account_names: dict[int, tuple[str, str]] = {}
         self._settings = StageSettings(

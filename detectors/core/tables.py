@@ -1,8 +1,8 @@
 """Hash tables of fixed-size rows: chained, so that a row's index never changes while it lives.
 
 A table is a struct array whose dtype has ``key_1``, ``key_2`` (uint64) and ``next`` (int32), the
-chain heads (int32, a power of two of them, -1 for empty) and three counters. Kernels find, insert
-and remove; only Python grows, before a batch, so that no kernel ever runs out.
+chain heads (int32, a power of two of them and no fewer than rows, -1 for empty) and three counters.
+Kernels find, insert and remove; only Python grows, before a batch, so that no kernel ever runs out.
 """
 
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic, overload
 from numpy.typing import NDArray
 
+from detectors.core.room import zeroed
 from schemas.jit import Int, inlined, kernel
 
 USED: Final = 0  # rows ever handed out
@@ -142,6 +143,24 @@ def mix(left: Int, right: Int) -> Any:
     return x ^ (x >> np.uint64(31))
 
 
+def grown(rows: NDArray[Any], used: int, need: int) -> NDArray[Any]:
+    """Return rows with room for ``need``, the first ``used`` kept.
+
+    A quarter more at least: then each row is copied four times on average, and what is not yet used
+    stays a small part.
+    """
+    if need <= len(rows):
+        return rows
+    fresh = zeroed((max(need, len(rows) + len(rows) // 4), *rows.shape[1:]), rows.dtype)
+    fresh[:used] = rows[:used]
+    return fresh
+
+
+def empty_heads(rows: int) -> NDArray[np.int32]:
+    """Return the heads of chains for so many rows."""
+    return np.full(1 << (max(rows, 1) - 1).bit_length(), -1, np.int32)
+
+
 @dataclass(slots=True)
 class Table:
     """One hash table; see the module's words.
@@ -165,7 +184,7 @@ class Table:
         """Make an empty table."""
         return cls(
             np.zeros(capacity, dtype),
-            np.full(capacity, -1, np.int32),
+            empty_heads(capacity),
             np.zeros(3, np.int64),
         )
 
@@ -185,23 +204,14 @@ class Table:
 
     def reserve(self, extra: int) -> None:
         """Make room for ``extra`` inserts."""
-        if extra <= self.spare:
-            return
-        capacity = 1 << (len(self) + extra - 1).bit_length()
-        rows = np.zeros(max(capacity, 2 * len(self.rows)), self.rows.dtype)
-        rows[: self.used] = self.rows[: self.used]
-        self._rebuild(rows)
+        self.rows = grown(self.rows, self.used, len(self) + extra)
+        if len(self.rows) > len(self.heads):
+            self.heads = empty_heads(len(self.rows))
+            rehash(self.heads, self.rows, self.live_indices())
 
-    def _rebuild(self, rows: NDArray[np.void]) -> None:
-        live = self.live_indices(rows)
-        self.rows = rows
-        self.heads = np.full(len(rows), -1, np.int32)
-        rehash(self.heads, rows, live)
-
-    def live_indices(self, rows: NDArray[np.void] | None = None) -> NDArray[np.int64]:
+    def live_indices(self) -> NDArray[np.int64]:
         """Return the indices in use, ascending."""
-        rows = self.rows if rows is None else rows
-        used = rows[: self.used]
+        used = self.rows[: self.used]
         return np.flatnonzero((used["key_1"] != 0) | (used["key_2"] != 0))
 
     def dump(self) -> tuple[NDArray[np.uint8], list[int], int]:

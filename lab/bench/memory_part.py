@@ -9,8 +9,10 @@ from typing import Final
 
 from msgspec import json as msgspec_json
 
+from detectors.core.memory import RINGS
 from detectors.core.registry import params_types
 from detectors.core.stage import AccountStage
+from detectors.core.tables import USED
 from flows.config import load
 from flows.kafka_source import KafkaSource
 from flows.lanes import deal
@@ -39,9 +41,13 @@ def held_bytes(stage: AccountStage) -> dict[str, int]:
             ("contracts", state.contracts),
         )
     }
+    trips = state.contracts.trip_counters[USED]
+    found["open_trips"] = int(trips) * state.contracts.trips.itemsize
     found["duplicates"] = state.seen.nbytes
+    found["peers"] = 0 if stage.peers is None else stage.peers.held_bytes
     found["rules_rows"] = sum(s.used * s.rows.itemsize for s in stage.subjects)
-    found["rules_slots"] = sum(s.slots.nbytes for s in stage.subjects)
+    found["rules_heads"] = sum(s.heads.nbytes for s in stage.subjects)
+    found["rules_rings"] = sum(int(s.counters[RINGS]) * s.rings[:1].nbytes for s in stage.subjects)
     found["rules_nodes"] = sum(int(s.node_counters[0]) * s.nodes.itemsize for s in stage.subjects)
     return found
 
