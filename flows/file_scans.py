@@ -1,6 +1,7 @@
 """Who scans the blocks of a plain file: this process alone, or the run's processes in turns."""
 
 from dataclasses import replace
+from functools import cached_property
 from typing import Protocol
 
 from flows import adapters
@@ -62,7 +63,6 @@ class LoneScans:
         self._file = file
         self._parts = parts
         self._shards = shards
-        self._scanner = file.scanner()
         self._held: tuple[LaneBlock, list[ShardBlock]] | None = None
 
     def begin(self, first: int) -> None:
@@ -81,6 +81,10 @@ class LoneScans:
             self._held = (block, deal(block, self._shards))
         block, dealt = self._held
         return replace(block, dealt=[one for one in dealt if one.shard % self._parts == part])
+
+    @cached_property
+    def _scanner(self) -> Scanner:
+        return self._file.scanner()
 
     def _scan(self, number: int) -> LaneBlock:
         return scan_raw(self._file.read(number), self._scanner)

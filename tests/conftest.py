@@ -9,7 +9,8 @@ import pytest
 from hypothesis import settings
 
 # Kernels compile at first use, on machines of any speed: no test is timed.
-settings.register_profile("tapewatch", deadline=None)
+IS_CI = os.environ.get("CI") == "true"
+settings.register_profile("tapewatch", deadline=None, max_examples=100 if IS_CI else 50)
 settings.load_profile("tapewatch")
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -27,7 +28,7 @@ MAY_BE_SKIPPED = ("TAPEWATCH_SAMPLES", "superuser", "optional:")
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     is_skip = report.skipped and not hasattr(report, "wasxfail")
-    if is_skip and os.environ.get("CI") == "true":
+    if is_skip and IS_CI:
         reason = str(report.longrepr)
         if not any(word in reason for word in MAY_BE_SKIPPED):
             report.outcome = "failed"

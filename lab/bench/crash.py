@@ -204,10 +204,12 @@ def kill_runs(
 def _wanted(kills: int, rng: random.Random) -> list[str]:
     """Return the points to die at, half of them random times, in random order.
 
-    Few kills are more of them named, so that each point has its turn.
+    Few kills are more of them named, so that each point has its turn, as far as there are enough.
     """
-    points = (*POINTS, *STATE_POINTS)
-    named = [points[index % len(points)] for index in range(max(kills // 2, len(points)))]
+    points = [*POINTS, *STATE_POINTS]
+    rng.shuffle(points)
+    count = min(max(kills // 2, len(points)), kills - 1)
+    named = [points[index % len(points)] for index in range(count)]
     wanted = [*named, *[RANDOM] * (kills - len(named))]
     rng.shuffle(wanted)
     return wanted

@@ -25,6 +25,7 @@ EVENTS = 12_000
 PARTITIONS = 4
 WAIT_SECONDS = 60.0
 SETTINGS = ("epoch_seconds=0.3", "intake.idle_seconds=3600", "kafka.messages_at_once=150")
+LONG_1, LONG_2 = (pytest.param(count, marks=pytest.mark.long) for count in (1, 2))
 Cluster = KafkaServer | MockKafka
 
 
@@ -99,7 +100,7 @@ def share_pepper(*folders: Path) -> None:
         (folder / "tapewatch.lock").touch()
 
 
-@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("count", [LONG_1, 2])
 def test_a_topic_gives_the_alerts_of_the_file(
     day: Path, cluster: MockKafka, tmp_path: Path, count: int
 ) -> None:
@@ -167,11 +168,11 @@ def test_a_control_log_on_a_topic_survives_a_kill(
 
 
 POINTS = (
-    "ledger.before_commit:3",
     "snapshot.writer:2",
     *(
         pytest.param(point, marks=pytest.mark.long)
         for point in (
+            "ledger.before_commit:3",
             "ledger.after_commit:4",
             "store.after_commit:6",
             "between:20",
@@ -196,7 +197,7 @@ def unbroken(two_topics: str, tmp_path_factory: pytest.TempPathFactory) -> Conte
     return read_content(data)
 
 
-@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("count", [LONG_1, 2])
 def test_a_run_that_died_after_its_last_commit_completes(
     day: Path, cluster: MockKafka, tmp_path: Path, count: int
 ) -> None:
@@ -331,7 +332,7 @@ def start(words: Sequence[str]) -> "subprocess.Popen[str]":
     )
 
 
-@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("count", [1, LONG_2])
 def test_a_live_run_stops_when_asked_and_commits_what_is_durable(
     day: Path, cluster: MockKafka, tmp_path: Path, count: int
 ) -> None:
