@@ -40,7 +40,7 @@ class WorkerOrders(Struct, frozen=True, kw_only=True):
     run_key: str
     process: int
     addresses: list[str]
-    memory: int
+    memory: int | None = None
     pulse: int | None = None
 
 

@@ -104,7 +104,7 @@ class Crew(NamedTuple):
     """The other processes of a run that has any, and the memory in which they scan a file."""
 
     children: Children
-    memory: int
+    memory: int | None
 
 
 @contextmanager
@@ -114,7 +114,7 @@ def _crew(plan: Plan, options: RunOptions) -> Iterator[Crew | None]:
         yield None
         return
     with open_memory(_board_block_bytes(plan)) as memory:
-        handles = [memory] if plan.pulse.handle is None else [memory, plan.pulse.handle]
+        handles = [handle for handle in (memory, plan.pulse.handle) if handle is not None]
         children = Children(options.worker_command, options.processes - 1, handles)
         try:
             yield Crew(children, memory)
@@ -122,9 +122,9 @@ def _crew(plan: Plan, options: RunOptions) -> Iterator[Crew | None]:
             children.dismiss()
 
 
-def _board(plan: Plan, memory: int, process: int, processes: int) -> ScanBoard | None:
+def _board(plan: Plan, memory: int | None, process: int, processes: int) -> ScanBoard | None:
     """Return the memory in which a file is scanned, as one of the processes sees it."""
-    if plan.is_live:
+    if plan.is_live or memory is None:
         return None
     readers = min(processes, PLAIN_PARTS, plan.shards)
     return ScanBoard(memory, readers, process, _board_block_bytes(plan))
@@ -291,7 +291,7 @@ def _orders(
     run_key: str,
     options: RunOptions,
     addresses: Sequence[str],
-    memory: int,
+    memory: int | None,
 ) -> list[WorkerOrders]:
     return [
         WorkerOrders(

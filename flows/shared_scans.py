@@ -151,8 +151,8 @@ def _slot_bytes(block_bytes: int) -> int:
 
 
 @contextmanager
-def open_memory(block_bytes: int) -> Iterator[int]:
-    """Open a file that has no name, for blocks of lines of that size.
+def open_memory(block_bytes: int) -> Iterator[int | None]:
+    """Open a file that has no name, for blocks of lines of that size; None where none may be.
 
     Its pages cost nothing before they are written.
     """
@@ -162,7 +162,11 @@ def open_memory(block_bytes: int) -> Iterator[int]:
         with tempfile.TemporaryFile() as file:
             handle = os.dup(file.fileno())
     try:
-        os.ftruncate(handle, _HEADER_BYTES + SLOTS * _slot_bytes(block_bytes))
-        yield handle
+        try:
+            os.ftruncate(handle, _HEADER_BYTES + SLOTS * _slot_bytes(block_bytes))
+        except OSError:  # larger than this user's files may be (ulimit -f)
+            yield None
+        else:
+            yield handle
     finally:
         os.close(handle)

@@ -88,6 +88,7 @@ def test_sigterm_drains_snapshots_and_exits_0_and_the_same_command_goes_on(
     assert compare(content, read_content(data)).is_none
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_worker_asked_to_stop_stops_the_whole_run(
     day: Path, unbroken: Path, content: Content, tmp_path: Path

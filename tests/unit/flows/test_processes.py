@@ -31,7 +31,6 @@ ORDERS = WorkerOrders(
     run_key="key",
     process=1,
     addresses=["127.0.0.1:1", "127.0.0.1:2"],
-    memory=0,
 )
 # A child that reads its orders, says so, and then waits for its end.
 CHILD = """

@@ -163,6 +163,5 @@ def test_a_worker_gets_its_inputs_word_for_word() -> None:
         run_key="k",
         process=1,
         addresses=[],
-        memory=0,
     )
     assert specs_of(orders) == (InputSpec(**spec),)

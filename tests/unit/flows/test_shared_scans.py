@@ -1,5 +1,6 @@
 """Blocks scanned in turns are those that each process would have scanned by itself."""
 
+import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import cycle
@@ -83,6 +84,7 @@ def finish(found: list[Reader]) -> None:
 @contextmanager
 def readers(path: Path, firsts: list[int]) -> Iterator[list[Reader]]:
     with open_memory(OPTION.block_bytes) as handle:
+        assert handle is not None
         boards = [
             ScanBoard(handle, len(firsts), process, OPTION.block_bytes).clear()
             for process in range(len(firsts))
@@ -183,7 +185,18 @@ def test_a_file_that_has_one_part_is_not_shared(tmp_path: Path) -> None:
     path = tmp_path / "day.ndjson"
     path.write_bytes(lines(story()))
     with open_memory(OPTION.block_bytes) as handle:
+        assert handle is not None
         source = FileSource(path, OPTION._replace(shards=1))
         source.share(ScanBoard(handle, 2, 0, OPTION.block_bytes).clear(), 0)
         turns = zip(source.items(0, 0), cycle([0]), strict=False)
         assert all(item is not None for item, _ in turns)
+
+
+def test_where_files_may_not_be_so_large_there_is_none() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with open_memory(OPTION.block_bytes * 100) as handle:
+            assert handle is None
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
