@@ -36,7 +36,7 @@ SEED: Final = 11
 EVENTS: Final = 60_000
 ACCOUNTS: Final = 10_000
 KILLS: Final = 240  # ten at each named point, and as many at random times
-KILLS_QUICK: Final = 24  # every named point at least once
+KILLS_QUICK: Final = 20  # every named point at least once
 EVENTS_QUICK: Final = 30_000
 # Small blocks and epochs, so that a short run has many moments; more alerts than a quiet day has.
 SETTINGS: Final = (
