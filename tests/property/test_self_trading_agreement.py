@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from detector_kit import columns_of, feed, reborn, rule_of, stage_of
 import pytest
+from detector_kit import columns_of, feed, reborn, rule_of, stage_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive_self_trading import Counted, self_trades
