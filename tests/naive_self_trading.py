@@ -40,7 +40,7 @@ class Book:
     counts: dict[tuple[str, tuple[str, str], int], int] = field(
         default_factory=lambda: defaultdict(int)
     )
-    lines: dict[tuple[str, tuple[str, str]], list[int]] = field(
+    lines: dict[tuple[str, tuple[str, str], int], list[int]] = field(
         default_factory=lambda: defaultdict(list)
     )
     alone: dict[tuple[tuple[str, str], int], int] = field(default_factory=lambda: defaultdict(int))
@@ -100,7 +100,7 @@ def on_fill(book: Book, line: int, event: Event) -> Counted | None:
         return None
     if first.told:
         if book.counts[party, contract, day]:
-            book.lines[party, contract].append(line)
+            book.lines[party, contract, day].append(line)
         return None
     return counted(book, event, party, [first.line, line])
 
@@ -122,12 +122,12 @@ def on_first(book: Book, line: int, event: Event, key: tuple[str, str, str]) -> 
 def counted(book: Book, event: Event, party: str, lines: list[int]) -> Counted:
     contract, day = (event["instrument"], event["venue"]), event["event_time_ns"] // DAY_NS
     book.counts[party, contract, day] += 1
-    book.lines[party, contract] += lines
+    book.lines[party, contract, day] += lines
     return Counted(
         party,
         contract,
         book.counts[party, contract, day],
         event["event_id"],
-        book.lines[party, contract][-16:],
+        book.lines[party, contract, day][-16:],  # a day's evidence is of that day
         book.alone[contract, day],
     )
