@@ -200,16 +200,14 @@ class ControlLog:
         ValueError
             If the kind is not one of ``KINDS``.
         """
-        if kind not in KINDS:
-            raise ValueError(f"{kind} is no kind of control record")
-        text = json.dumps(body, sort_keys=True, allow_nan=False)
+        wanted = content(kind, lane, body)
         with closing(self._connection.cursor()) as cursor:
             cursor.execute("BEGIN IMMEDIATE")  # other writers wait here, so keys cannot race
             try:
-                sequence = existing(cursor, key, (kind, lane, text))
+                sequence = existing(cursor, key, wanted)
                 if sequence is None:
                     effective = max(effective_ns, applied_ns + 1)
-                    sequence = insert(cursor, (kind, lane, effective, key, text))
+                    sequence = insert(cursor, (kind, lane, effective, key, wanted[2]))
             except BaseException:
                 cursor.execute("ROLLBACK")
                 raise
@@ -276,6 +274,13 @@ class ControlLog:
             )
             for sequence, kind, lane, effective_ns, key, body in rows
         ]
+
+
+def content(kind: str, lane: str | None, body: dict[str, Any]) -> tuple[str, str | None, str]:
+    """Return what two records of one key must have in common; refuse an unknown kind."""
+    if kind not in KINDS:
+        raise ValueError(f"{kind} is no kind of control record")
+    return kind, lane, json.dumps(body, sort_keys=True, allow_nan=False)
 
 
 def existing(cursor: sqlite3.Cursor, key: str, wanted: tuple[str, str | None, str]) -> int | None:

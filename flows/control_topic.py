@@ -29,11 +29,11 @@ from msgspec import json as msgspec_json
 
 from flows import clock
 from flows.control import (
-    KINDS,
     ControlError,
     ControlKind,
     ControlLog,
     ControlRecord,
+    content,
     existing,
     insert,
 )
@@ -166,9 +166,7 @@ class TopicControlLog(ControlLog):
         applied_ns: int = 0,
     ) -> int:
         """See ``ControlLog.append``; of two that append a key at once, the topic's first counts."""
-        if kind not in KINDS:
-            raise ValueError(f"{kind} is no kind of control record")
-        wanted = (kind, lane, json.dumps(body, sort_keys=True, allow_nan=False))
+        wanted = content(kind, lane, body)
         self._follow_to_end()
         with closing(self._connection.cursor()) as cursor:
             held = existing(cursor, key, wanted)

@@ -11,10 +11,11 @@ from typing import Final
 from msgspec import Struct, field, structs
 
 from flows.acts import Act, ActMaker
+from flows.case_days import CaseDays
 from flows.notices import NoticeMemory, NoticePolicy, person_of
 from flows.steps import END_OF_TIME_NS, ShardMessage
 from flows.store.rows import AlertRow, EpisodeRow, HeadroomRow
-from flows.turns import TurnMemory, Turns, oldest_day
+from flows.turns import TurnMemory, Turns
 from schemas.alerts import Finding
 from schemas.ids import ALERT_DOMAIN, digest_parts
 
@@ -105,11 +106,7 @@ class Policy:
         self._ends: dict[int, list[tuple[int, str]]] = {}
         for key, episode in state.episodes.items():
             heappush(self._ends.setdefault(episode.shard, []), (episode.day_end_ns, key))
-        # Per shard, the days of cases, oldest first.
-        self._case_days: dict[int, list[tuple[str, str]]] = {}
-        for person, days in state.cases.items():
-            for day in days:
-                heappush(self._case_days.setdefault(notices.shard_of(person), []), (day, person))
+        self._cases = CaseDays(state.cases, notices.shard_of)
 
     def take(self, message: ShardMessage) -> list[Act]:
         """Return what one message leads to, in the order of the rows that caused it."""
@@ -125,7 +122,7 @@ class Policy:
         acts += self._turns.advance(message)
         # Not the watermark: a provisional alert must be judged before its day is closed.
         acts += self._close_ended(message.closed_until_ns, message.shard)
-        self._forget_cases(message.closed_until_ns, message.shard)
+        self._cases.forget(message.shard, message.closed_until_ns)
         return acts
 
     def latest_ns(self, message: ShardMessage) -> int:
@@ -189,34 +186,18 @@ class Policy:
         counts = self.state.alerts_by_detector
         counts[finding.detector] = counts.get(finding.detector, 0) + 1
         if finding.rule.id not in self._may_notify and not message.is_aligned:
-            self._note_case(finding, shard)
+            self._note_case(finding)
         act = self._maker.alert(finding, alert, notice)
         act.batch.episodes.append(_episode_row(episode))
         return [act, *([] if notice is None or notice.act is None else [notice.act])]
 
-    def _note_case(self, finding: Finding, shard: int) -> None:
-        person = _person(finding)
-        days = self.state.cases.setdefault(person, {})
-        if finding.trading_day not in days:
-            heappush(self._case_days.setdefault(shard, []), (finding.trading_day, person))
+    def _note_case(self, finding: Finding) -> None:
+        days = self._cases.of(_person(finding), finding.trading_day)
         rules = days.setdefault(finding.trading_day, [])
         if finding.rule.id not in rules:
             rules.append(finding.rule.id)
         if len(days) > CASE_DAYS_KEPT:
             del days[min(days)]
-
-    def _forget_cases(self, until_ns: int, shard: int) -> None:
-        """Forget the shard's cases of days that no finding can be of any more."""
-        held = self._case_days.get(shard)
-        if not held:
-            return
-        oldest = oldest_day(until_ns)
-        while held and held[0][0] < oldest:
-            day, person = heappop(held)
-            days = self.state.cases.get(person, {})
-            days.pop(day, None)
-            if not days:
-                self.state.cases.pop(person, None)
 
     def _case_of(self, finding: Finding) -> str | None:
         """Return the rule under which the account already has an alert of this day, if any."""

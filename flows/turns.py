@@ -9,14 +9,13 @@ notices of that shard waits behind it, so that all of it happens in the order of
 With no rule over several accounts nothing waits, and nothing is held here.
 """
 
-from heapq import heappop, heappush
 from typing import Final, Literal
 
 from msgspec import Struct, field
 
-from detectors.core.findings import day_name
 from detectors.core.stage import OfficeEvent
 from flows.acts import Act
+from flows.case_days import CaseDays
 from flows.lanes import NEVER_NS
 from flows.notices import (
     ABOVE,
@@ -29,10 +28,8 @@ from flows.notices import (
 from flows.steps import END_OF_TIME_NS, ShardMessage
 from flows.store.rows import AlertRow
 from schemas.alerts import Finding
-from schemas.events import SECOND_NS, AppEvent
+from schemas.events import AppEvent
 
-CASE_DAYS_OLD: Final = 3  # before the day of the watermark: no venue's calendar is so far behind
-_DAY_NS: Final = 86_400 * SECOND_NS
 _NAMES: Final = frozenset({"opening", "growth", "provisional"})  # phases that make or widen a case
 _NOT_YET: Final = NoticeDecision(
     None, "not decided yet: rules over several accounts have not come so far"
@@ -87,11 +84,7 @@ class Turns:
         self.memory = memory
         self._notices = notices
         self._shards = shards
-        # Per shard, the days of cases, oldest first.
-        self._case_days: dict[int, list[tuple[str, str]]] = {}
-        for person, days in memory.cases.items():
-            for day in days:
-                self._expect(day, person)
+        self._cases = CaseDays(memory.cases, notices.shard_of)
 
     def catch_up(self, person: str | None, time_ns: int) -> list[Act]:
         """Bring about what time has for a person; where turns wait, each brings it along."""
@@ -142,9 +135,7 @@ class Turns:
         first = (finding.event_time_ns, finding.rule.id)
         for account_id in {finding.account_id, *(one["account_id"] for one in listed)}:
             person = person_of(finding.tenant, account_id)
-            days = self.memory.cases.setdefault(person, {})
-            if finding.trading_day not in days:
-                self._expect(finding.trading_day, person)
+            days = self._cases.of(person, finding.trading_day)
             # The earliest counts, in whatever order the shards of instruments tell.
             days[finding.trading_day] = min(first, days.get(finding.trading_day, first))
 
@@ -203,7 +194,7 @@ class Turns:
     def _take(self, shard: int, turn: Turn) -> list[Act]:
         notices = self._notices
         if turn.what == "time":
-            self._forget(shard, turn.closed_until_ns)
+            self._cases.forget(shard, turn.closed_until_ns)
             return notices.catch_up_all(turn.time_ns, shard)
         if turn.what == "end":
             return notices.finish(shard)
@@ -221,27 +212,6 @@ class Turns:
         days = self.memory.cases.get(turn.person, {})
         first_ns, rule_id = days.get(turn.alert.trading_day, (END_OF_TIME_NS, ""))
         return rule_id if first_ns <= turn.time_ns else None
-
-    def _expect(self, day: str, person: str) -> None:
-        heappush(self._case_days.setdefault(self._notices.shard_of(person), []), (day, person))
-
-    def _forget(self, shard: int, until_ns: int) -> None:
-        """Forget cases of days that no finding of the shard can be of any more."""
-        held = self._case_days.get(shard)
-        if not held:
-            return
-        oldest = oldest_day(until_ns)
-        while held and held[0][0] < oldest:
-            day, person = heappop(held)
-            days = self.memory.cases[person]
-            del days[day]
-            if not days:
-                del self.memory.cases[person]
-
-
-def oldest_day(until_ns: int) -> str:
-    """Return the oldest trading day whose cases may still be asked for."""
-    return day_name(until_ns // _DAY_NS - CASE_DAYS_OLD)
 
 
 def _must_wait(turn: Turn, until_ns: int) -> bool:

@@ -15,6 +15,7 @@ from detectors.core.tables import (
     FREE,
     LIVE,
     USED,
+    Chained,
     Table,
     empty_heads,
     grown,
@@ -144,24 +145,21 @@ def _remove_all(table: Any, indices: Any, accounts: Any, instruments: Any) -> No
 
 
 @dataclass(slots=True)
-class ContractTable:
+class ContractTable(Chained):
     """Contracts of a shard and their open round trips; see the module's words.
 
     Attributes
     ----------
+    rows
+        Of dtype ``CONTRACT``.
     accounts, instruments
         The tables that contracts' keys stand in.
-    rows, heads, counters
-        As those of a ``Table``, of dtype ``CONTRACT``.
     trips, trip_counters
         Of dtype ``OPEN_TRIP``, and used, free, live.
     """
 
     accounts: Table
     instruments: Table
-    rows: NDArray[np.void]
-    heads: NDArray[np.int32]
-    counters: NDArray[np.int64]
     trips: NDArray[np.void]
     trip_counters: NDArray[np.int64]
 
@@ -169,18 +167,9 @@ class ContractTable:
     def of(cls, accounts: Table, instruments: Table) -> "ContractTable":
         """Make an empty table."""
         rows, trips = np.zeros(CAPACITY_MIN, CONTRACT), np.zeros(CAPACITY_MIN, OPEN_TRIP)
-        heads = empty_heads(CAPACITY_MIN)
         counters, trip_counters = np.zeros(3, np.int64), np.zeros(3, np.int64)
-        return cls(accounts, instruments, rows, heads, counters, trips, trip_counters)
-
-    def __len__(self) -> int:
-        """Count the rows in use."""
-        return int(self.counters[LIVE])
-
-    @property
-    def used(self) -> int:
-        """Rows ever handed out; every live index is below it."""
-        return int(self.counters[USED])
+        heads = empty_heads(CAPACITY_MIN)
+        return cls(rows, heads, counters, accounts, instruments, trips, trip_counters)
 
     @property
     def spare(self) -> int:

@@ -162,13 +162,13 @@ def empty_heads(rows: int) -> NDArray[np.int32]:
 
 
 @dataclass(slots=True)
-class Table:
-    """One hash table; see the module's words.
+class Chained:
+    """What every table has: rows, the heads of their chains, and three counters.
 
     Attributes
     ----------
     rows
-        Struct array with ``key_1``, ``key_2``, ``next`` among its fields.
+        Struct array with ``next`` among its fields.
     heads
         Shape (m,), int32, m a power of two.
     counters
@@ -179,15 +179,6 @@ class Table:
     heads: NDArray[np.int32]
     counters: NDArray[np.int64]
 
-    @classmethod
-    def of(cls, dtype: np.dtype[np.void], capacity: int = CAPACITY_MIN) -> "Table":
-        """Make an empty table."""
-        return cls(
-            np.zeros(capacity, dtype),
-            empty_heads(capacity),
-            np.zeros(3, np.int64),
-        )
-
     def __len__(self) -> int:
         """Count the rows in use."""
         return int(self.counters[LIVE])
@@ -196,6 +187,16 @@ class Table:
     def used(self) -> int:
         """Rows ever handed out; every live index is below it."""
         return int(self.counters[USED])
+
+
+@dataclass(slots=True)
+class Table(Chained):
+    """A hash table whose rows hold their own keys; see the module's words."""
+
+    @classmethod
+    def of(cls, dtype: np.dtype[np.void], capacity: int = CAPACITY_MIN) -> "Table":
+        """Make an empty table."""
+        return cls(np.zeros(capacity, dtype), empty_heads(capacity), np.zeros(3, np.int64))
 
     @property
     def spare(self) -> int:
