@@ -113,7 +113,7 @@ class Align:
         order = np.argsort(times, kind="stable")
         late = int(np.searchsorted(times[order], self.released_ns))
         self.behind += late
-        self._keep(SentColumns(columns.rows[order[late:]], columns.raw), read_ns)
+        self._keep(SentColumns(columns.rows.take(order[late:]), columns.raw), read_ns)
         self.held += len(columns) - late
         self.held_most = max(self.held_most, self.held)
 
@@ -221,11 +221,11 @@ def in_order(columns: SentColumns) -> SentColumns:
     is_file = rows["kind"] == _FILE
     about = np.where(is_file, rows["account_1"], rows["instrument_1"])
     order = np.lexsort((about, ~is_file, rows["event_time_ns"]))
-    rows, about, is_file = rows[order], about[order], is_file[order]
+    rows, about, is_file = rows.take(order), about[order], is_file[order]
     same = rows["event_time_ns"][1:] == rows["event_time_ns"][:-1]
     same &= (about[1:] == about[:-1]) & (is_file[1:] == is_file[:-1])
     if same.any():
-        rows = rows[_by_names(SentColumns(rows, columns.raw), same)]
+        rows = rows.take(_by_names(SentColumns(rows, columns.raw), same))
     return SentColumns(rows, columns.raw)
 
 

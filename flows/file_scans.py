@@ -1,8 +1,11 @@
 """Who scans the blocks of a plain file: this process alone, or the run's processes in turns."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Protocol
+
+import numpy as np
 
 from flows import adapters
 from flows.edges.files import RawBlock
@@ -10,13 +13,16 @@ from flows.lanes import LaneBlock, ShardBlock, deal, deal_rows, stamp
 from flows.shared_scans import Found, ScanBoard
 from schemas.columns import Bytes, EventColumns
 from schemas.scan import Scanner
+from schemas.whole_rows import copied
+
+Done = Callable[[Sequence[int], int], int]
 
 
 class BlockReader(Protocol):
     """What a file gives to those who scan it."""
 
-    def read(self, number: int) -> RawBlock:
-        """Read one block."""
+    def read(self, number: int, room: Bytes | None = None) -> RawBlock:
+        """Read one block, into ``room`` if it can be."""
         ...
 
     def scanner(self) -> Scanner:
@@ -103,25 +109,45 @@ class TurnedScans(LoneScans):
         How many there are.
     board
         Where the processes leave blocks for each other.
+    done
+        Given shards and the block they began with, says which block is the next of the one that is
+        furthest behind. A block stays in its slot for as long as one may need it. None where nobody
+        here can say, as shards are in other processes than their parts: then blocks are copied.
     """
 
     def __init__(
-        self, file: BlockReader, mine: frozenset[int], parts: int, shards: int, board: ScanBoard
+        self,
+        file: BlockReader,
+        mine: frozenset[int],
+        parts: int,
+        shards: int,
+        board: ScanBoard,
+        done: Done | None,
     ) -> None:
         super().__init__(file, parts, shards)
         self._own = [shard for shard in range(shards) if shard % parts in mine]
         self._board = board
-        self._raw: dict[int, Bytes] = {}  # of blocks scanned here whose turn has not come
+        self._done = done
+        self._first: int | None = None  # that any part began with
+        self._needed = 0  # blocks before this one may be gone at any moment
 
     def begin(self, first: int) -> None:
         """See ``Scans``."""
-        self._board.needs(first)
+        self._first = first if self._first is None else min(first, self._first)
+        self._need(first)
+
+    def _need(self, number: int) -> None:
+        self._needed = max(number, self._needed)
+        self._board.needs(self._needed)
 
     def is_ready(self, number: int, count: int) -> bool:
         """See ``Scans``."""
         if self._held is not None and self._held[0].number == number:
             return True
-        self._board.needs(number)
+        assert self._first is not None, "parts begin before they ask"
+        self._need(min(number, self._done(self._own, self._first)) if self._done else number)
+        if number < self._needed:
+            return True
         while (found := self._board.find(number)) is Found.LATER:
             claimed = self._board.claim(count)
             if claimed is None:
@@ -129,32 +155,42 @@ class TurnedScans(LoneScans):
             self._publish(claimed)
         if found is Found.HERE:
             self._take(number)
-        self._raw.pop(number, None)
         return True  # one that is gone is scanned when it is asked for
 
     def _publish(self, number: int) -> None:
         """Scan a block for everybody."""
-        raw = self._file.read(number)
-        block = scan_raw(raw, self._scanner)
-        self._raw[number] = raw.raw
-        rows = block.columns.rows
-        room = self._board.room(number, len(rows))
-        ends = None if room is None else deal_rows(rows, self._shards, room).tolist()
+        raw = self._read_into(number, self._board.lines_room(number))
+        block = None if raw is None else scan_raw(raw, self._scanner)
+        rows = EventColumns.empty().rows if block is None else block.columns.rows
+        room = self._board.rows_room(number, len(rows))
+        if block is None or room is None:
+            self._board.publish(number, None, None)
+            return
+        ends = deal_rows(rows, self._shards, room).tolist()
         rest = (ends, block.times, block.rejected, block.is_last)
-        self._board.publish(number, None if room is None else len(rows), rest)
+        self._board.publish(number, EventColumns(room, block.columns.raw), rest)
+
+    def _read_into(self, number: int, room: Bytes) -> RawBlock | None:
+        """Read a block into its slot; None where it does not fit."""
+        block = self._file.read(number, room)
+        size = len(block.raw)
+        if np.shares_memory(block.raw, room):
+            return block
+        if size > len(room):
+            return None
+        room[:size] = block.raw
+        return replace(block, raw=room[:size])
 
     def _take(self, number: int) -> None:
-        """Copy what this process's shards get of a block."""
-        self._held = None
-        raw = self._raw.pop(number, None)
-        if raw is None:
-            raw = self._file.read(number).raw
-        rows, (ends, times, rejected, is_last) = self._board.read(number)
-        own = {s: rows[ends[s - 1] if s else 0 : ends[s]].copy() for s in self._own}
-        if self._board.find(number) is Found.HERE:  # as it always is, unless parts begin anew
-            whole = LaneBlock(number, EventColumns.empty(), rejected, times, is_last=is_last)
-            self._held = (whole, [_dealt(whole, s, EventColumns(own[s], raw)) for s in own])
-        self._board.needs(number + 1)
+        """Take what this process's shards get of a block, where it lies if it may stay there."""
+        columns, (ends, times, rejected, is_last) = self._board.read(number)
+        if self._done is None:
+            rows, lines = columns.lines()
+            columns = EventColumns(copied(rows), lines.copy())
+        begins = [0, *ends]
+        own = {s: EventColumns(columns.rows[begins[s] : ends[s]], columns.raw) for s in self._own}
+        whole = LaneBlock(number, EventColumns.empty(), rejected, times, is_last=is_last)
+        self._held = (whole, [_dealt(whole, s, own[s]) for s in self._own])
 
 
 def _dealt(whole: LaneBlock, shard: int, columns: EventColumns) -> ShardBlock:

@@ -63,7 +63,7 @@ def deal_sent(messages: Sequence[ShardMessage], shards: int) -> list[InstrumentM
     shard_of = (rows["instrument_1"] >> _HIGH_BITS) & np.uint64(shards - 1)
     dealt = []
     for shard in range(shards):
-        chosen = rows[is_file | (shard_of == shard)]
+        chosen = rows.take(np.flatnonzero(is_file | (shard_of == shard)))
         if is_due or len(chosen):
             own = SentColumns(chosen, columns.raw)
             dealt.append(

@@ -17,6 +17,7 @@ from schemas.columns import KIND, ROW, EventColumns, Rejected, Rows
 from schemas.copying import gather_lines
 from schemas.events import SECOND_NS
 from schemas.jit import kernel
+from schemas.whole_rows import as_bytes, copied, of_bytes
 
 NEVER_NS: Final = -(2**62)
 AHEAD_NS: Final = 5 * SECOND_NS
@@ -199,17 +200,17 @@ class ShardBlock:
         """Pickle with the rows' own lines."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         columns = own_lines(values.pop("columns"))
-        return _received, (columns.rows, columns.raw, values)
+        return _received, (as_bytes(columns.rows), columns.raw, values)
 
 
-def _received(rows: Rows, raw: NDArray[np.uint8], values: dict[str, Any]) -> ShardBlock:
-    return ShardBlock(columns=EventColumns(rows, raw), **values)
+def _received(rows: bytearray, raw: NDArray[np.uint8], values: dict[str, Any]) -> ShardBlock:
+    return ShardBlock(columns=EventColumns(of_bytes(rows, ROW), raw), **values)
 
 
 def own_lines(columns: EventColumns) -> EventColumns:
     """Return a copy whose bytes are the rows' lines and nothing else."""
     rows, raw = columns.lines()
-    own = rows.copy()
+    own = copied(rows)
     target = np.empty(int(own["line_length"].sum()), np.uint8)
     gather_lines(own, raw, target)
     return EventColumns(own, target)

@@ -13,6 +13,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from schemas.columns import ROW, Bytes, EventColumns
+from schemas.whole_rows import put
 
 ROWS_PER_BATCH: Final = 65_536
 LANES_MAX: Final = 2**15
@@ -148,7 +149,7 @@ class _Output:
             start = rows["line_start"].astype(np.int64)
             starts = line_end[at] - length[at] - 1
             copy_lines(raw, start, length[at], self._raw, starts)
-            self._rows[self.count + at] = rows
+            put(self._rows, rows, self.count + at)
             self._rows["line_start"][self.count + at] = starts
             self._lanes[self.count + at] = cursor.lane
         self.count += len(turns)

@@ -118,7 +118,9 @@ def _input(source: Source | KafkaSource, plan: Plan, pace: "Pace", hooks: "Hooks
             source, hooks.process, hooks.processes, allowance, hooks.should_stop, plan.observer
         )
     if isinstance(source, FileSource) and hooks.board is not None:
-        source.share(hooks.board, hooks.process)
+        # The engine has shards where their parts are read for these numbers of processes only.
+        shards_are_near = min(source.parts, plan.shards) % hooks.processes == 0
+        source.share(hooks.board, hooks.process, pace.done if shards_are_near else None)
     return LaneSource(source, plan, pace, hooks)
 
 
@@ -192,6 +194,10 @@ class Pace:
     def applied(self, shard: int, number: int) -> None:
         """Note the next block that a shard waits for."""
         self._applied[shard] = number
+
+    def done(self, shards: Sequence[int], first: int) -> int:
+        """Return the block that the shard furthest behind waits for; each began with ``first``."""
+        return min(self._applied.get(shard, first) for shard in shards)
 
     def is_next(self, number: int) -> bool:
         """Say whether ``number`` is the lowest block that a part here has not given."""

@@ -1,9 +1,10 @@
 """Blocks that the processes of a run scan in turns and hand to each other in shared memory.
 
 Of every block each process needs the rows of its own shards. Whoever has nothing better to do
-claims the next block, scans it and leaves its rows, dealt to the shards, in a slot; a slot is free
-again when every process has taken its part. So a file is scanned once in all, the process that has
-less to do scans more of it, and none comes further ahead of another than there are slots.
+claims the next block, reads its lines into a slot, and leaves its rows, dealt to the shards, beside
+them. Nothing is copied out of it: a slot is free again when every process has done its part. So a
+file is read and scanned once in all, the process that has less to do scans more of it, and none
+comes further ahead of another than there are slots.
 
 Nothing is decided by who scanned. Where a block is not to be had, because a process was further on
 when it was claimed or because it does not fit its slot, a process scans it by itself.
@@ -22,17 +23,18 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.columns import ROW, Rows
+from schemas.columns import ROW, Bytes, EventColumns, Rows
 
 SLOTS: Final = 12
 # Rows are about 0.7 times as large as their lines; of the shortest lines, three times.
-SLOT_TIMES_BLOCK: Final = 3
+ROWS_TIMES_BLOCK: Final = 3
+_LINES_MORE: Final = 64 * 1024  # of a block's last line, which may go beyond it
 _HEADER_BYTES: Final = mmap.PAGESIZE
 _UNKNOWN: Final = -1
 _FIRST: Final = 0  # place in the header of the first block that was claimed
 _NEXT: Final = 1  # of the next to be claimed
 _NEEDS: Final = 2  # and of the first process's next block
-_FIELDS: Final = 3  # of a slot: block, rows, bytes of what stands behind them
+_FIELDS: Final = 4  # of a slot: block, rows, bytes of what stands behind them, bytes of lines
 
 
 class Found(Enum):
@@ -66,7 +68,7 @@ class ScanBoard:
         self.handle = handle
         self.readers = readers
         self._reader = reader
-        self._slot_bytes = _slot_bytes(block_bytes)
+        self._rows_bytes, self._lines_bytes = _room_bytes(block_bytes)
         memory = mmap.mmap(handle, 0)
         self._bytes = np.frombuffer(memory, np.uint8)
         self._header = self._bytes[:_HEADER_BYTES].view(np.int64)
@@ -95,7 +97,7 @@ class ScanBoard:
     def find(self, number: int) -> Found:
         """Say how a block stands."""
         with self._locked():
-            held, rows, _ = self._slots[number % SLOTS].tolist()
+            held, rows, *_ = self._slots[number % SLOTS].tolist()
             first = int(self._header[_FIRST])
         if held == number:
             return Found.HERE if rows != _UNKNOWN else Found.GONE
@@ -117,37 +119,49 @@ class ScanBoard:
             self._slots[number % SLOTS] = _UNKNOWN
             return number
 
-    def room(self, number: int, count: int) -> Rows | None:
+    def rows_room(self, number: int, count: int) -> Rows | None:
         """Return where a claimed block's rows go; None where they are too many."""
-        if count * ROW.itemsize > self._slot_bytes:
+        if count * ROW.itemsize > self._rows_bytes:
             return None
         return self._slot(number)[: count * ROW.itemsize].view(ROW)
 
-    def publish(self, number: int, count: int | None, rest: Any) -> None:
-        """Let the others have a block whose rows are in place; ``count`` is None without room."""
+    def lines_room(self, number: int) -> Bytes:
+        """Return where a claimed block's lines go."""
+        return self._slot(number)[self._rows_bytes :]
+
+    def publish(self, number: int, columns: EventColumns | None, rest: Any) -> None:
+        """Let the others have a block that stands in its slot; None: it does not fit."""
         said = pickle.dumps(rest)
-        begin = (count or 0) * ROW.itemsize
-        if count is None or begin + len(said) > self._slot_bytes:
-            count = _UNKNOWN
+        rows, lines = (_UNKNOWN, 0) if columns is None else (len(columns), len(columns.raw))
+        begin = max(rows, 0) * ROW.itemsize
+        if begin + len(said) > self._rows_bytes:
+            rows = _UNKNOWN
         else:
             self._slot(number)[begin : begin + len(said)] = np.frombuffer(said, np.uint8)
         with self._locked():
-            self._slots[number % SLOTS] = (number, count, len(said))
+            self._slots[number % SLOTS] = (number, rows, len(said), lines)
 
-    def read(self, number: int) -> tuple[Rows, Any]:
-        """Return a block's rows, which are its slot's until ``needs`` goes on, and the rest."""
-        _, count, size = self._slots[number % SLOTS].tolist()
+    def read(self, number: int) -> tuple[EventColumns, Any]:
+        """Return a block, which is its slot's until ``needs`` goes on, and the rest."""
+        _, count, size, lines = self._slots[number % SLOTS].tolist()
         slot, begin = self._slot(number), count * ROW.itemsize
-        return slot[:begin].view(ROW), pickle.loads(slot[begin : begin + size].tobytes())  # noqa: S301 - another process of this run wrote it
+        columns = EventColumns(slot[:begin].view(ROW), self.lines_room(number)[:lines])
+        return columns, pickle.loads(slot[begin : begin + size].tobytes())  # noqa: S301 - another process of this run wrote it
 
-    def _slot(self, number: int) -> NDArray[np.uint8]:
-        begin = _HEADER_BYTES + number % SLOTS * self._slot_bytes
-        return self._bytes[begin : begin + self._slot_bytes]
+    def _slot(self, number: int) -> Bytes:
+        size = self._rows_bytes + self._lines_bytes
+        begin = _HEADER_BYTES + number % SLOTS * size
+        return self._bytes[begin : begin + size]
 
 
-def _slot_bytes(block_bytes: int) -> int:
-    pages = -(-SLOT_TIMES_BLOCK * block_bytes // mmap.PAGESIZE) + 1
-    return pages * mmap.PAGESIZE
+def _room_bytes(block_bytes: int) -> tuple[int, int]:
+    """Return how many bytes of rows and of lines there is room for in a slot: whole pages."""
+    rows = _pages(ROWS_TIMES_BLOCK * block_bytes) + mmap.PAGESIZE
+    return rows, _pages(block_bytes + _LINES_MORE)
+
+
+def _pages(size: int) -> int:
+    return -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
 
 
 @contextmanager
@@ -163,7 +177,7 @@ def open_memory(block_bytes: int) -> Iterator[int | None]:
             handle = os.dup(file.fileno())
     try:
         try:
-            os.ftruncate(handle, _HEADER_BYTES + SLOTS * _slot_bytes(block_bytes))
+            os.ftruncate(handle, _HEADER_BYTES + SLOTS * sum(_room_bytes(block_bytes)))
         except OSError:  # larger than this user's files may be (ulimit -f)
             yield None
         else:

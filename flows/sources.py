@@ -16,11 +16,11 @@ import numpy as np
 from flows import adapters
 from flows.control_topic import ControlPlace
 from flows.edges.files import FileBlocks, RawBlock
-from flows.file_scans import LoneScans, Scans, TurnedScans, scan_raw
+from flows.file_scans import Done, LoneScans, Scans, TurnedScans, scan_raw
 from flows.heartbeats import BeatItem, Heartbeats, Idle
 from flows.lanes import LaneBlock, stamp
 from flows.shared_scans import ScanBoard
-from schemas.columns import EventColumns, HashKey, Rejected
+from schemas.columns import Bytes, EventColumns, HashKey, Rejected
 from schemas.scan import Scanner
 
 BlockType = TypeVar("BlockType")
@@ -119,11 +119,14 @@ class FileSource:
             return {}
         return {self.lane_names[0]: max(0, self.total_bytes - number * self._options.block_bytes)}
 
-    def share(self, board: ScanBoard, process: int) -> None:
-        """Scan blocks in turns with the other processes, those of a plain file."""
+    def share(self, board: ScanBoard, process: int, done: Done | None) -> None:
+        """Scan blocks in turns with the other processes, those of a plain file.
+
+        ``done`` is as that of ``TurnedScans``.
+        """
         if self._count is not None and self.parts >= board.readers > process:
             mine = frozenset(range(process, self.parts, board.readers))
-            self._scans = TurnedScans(self, mine, self.parts, self._options.shards, board)
+            self._scans = TurnedScans(self, mine, self.parts, self._options.shards, board, done)
 
     def items(self, part: int, first: int) -> Iterator[LaneItem | None]:
         """See ``Source``."""
@@ -150,10 +153,11 @@ class FileSource:
             for block in blocks.blocks():
                 yield RawItem(block, scanner)
 
-    def read(self, number: int) -> RawBlock:
-        """Read one block."""
+    def read(self, number: int, room: Bytes | None = None) -> RawBlock:
+        """Read one block, into ``room`` if it can be."""
         with FileBlocks(self._path, self._options.block_bytes) as blocks:
-            return blocks.read(number)
+            placed = None if room is None else blocks.read_into(number, room)
+            return placed or blocks.read(number)
 
     def scanner(self) -> Scanner:
         """Make a scanner of its lines."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from schemas import _arrow_table as tables
 from schemas._arrow_lines import measure_lines, write_lines
 from schemas.columns import Bytes, Rows
+from schemas.whole_rows import copied
 
 
 class Part(NamedTuple):
@@ -42,14 +43,14 @@ class WrittenLines:
 
     def write(self, rows: Rows) -> tuple[Rows, Bytes]:
         """See ``schemas.columns.Lines``."""
-        own = rows.copy()
+        own = copied(rows)
         pieces: list[Bytes] = [np.frombuffer(self._spelled, np.uint8)]
         size = len(self._spelled)
         is_plain = rows["line_length"] == 0
         part_of = np.searchsorted(self._firsts, rows["line_start"], side="right") - 1
         for index in np.unique(part_of[is_plain]).tolist():
             picked = np.flatnonzero(is_plain & (part_of == index))
-            lines, ends = self._write_part(self._parts[index], rows[picked])
+            lines, ends = self._write_part(self._parts[index], rows.take(picked))
             own["line_start"][picked] = size + np.concatenate([[0], ends[:-1]])
             own["line_length"][picked] = np.diff(ends, prepend=0)
             pieces.append(lines)

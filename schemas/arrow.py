@@ -29,6 +29,7 @@ from schemas.columns import (
 from schemas.hashing import hash_bytes
 from schemas.scan import count_name, reject
 from schemas.strict_json import Fault
+from schemas.whole_rows import joined
 
 __all__ = ["ROWS_MAX", "ArrowScanner"]
 
@@ -70,7 +71,7 @@ class ArrowScanner:
         with np.errstate(over="ignore"):  # words wrap around; only uncompiled kernels warn
             for index, value in enumerate(messages):
                 self._scan_message(run, value, index * ROWS_MAX)
-        rows = run.rows[0] if len(run.rows) == 1 else np.concatenate([_NO_ROWS, *run.rows])
+        rows = run.rows[0] if len(run.rows) == 1 else joined([_NO_ROWS, *run.rows])
         lines = WrittenLines(run.parts, b"".join(run.spelled), self._tables.spec_of)
         columns = EventColumns(rows, lines)
         _scan_kernels.fill_high_before(_scan_fields.view_rows(columns.rows).ints)

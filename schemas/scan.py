@@ -21,6 +21,7 @@ from schemas.columns import (
     Scanned,
 )
 from schemas.hashing import LOAD_PADDING, hash_bytes
+from schemas.whole_rows import joined
 
 STAGE: Final = "scan"
 UNKNOWN_NAMES_MAX: Final = 1_024  # different names counted apart in one block
@@ -68,7 +69,7 @@ class _Run:
     def rows(self) -> Rows:
         """Return all rows written."""
         parts = [*self._parts[:-1], *(part[: self._used] for part in self._parts[-1:])]
-        return parts[0] if len(parts) == 1 else np.concatenate([np.zeros(0, ROW), *parts])
+        return parts[0] if len(parts) == 1 else joined([np.zeros(0, ROW), *parts])
 
 
 class Scanner:
@@ -157,7 +158,7 @@ class Scanner:
             for field_name in unknown:
                 count_name(scanned.unknown_fields, field_name, 1)
         if scanned.rejected:
-            scanned.columns = EventColumns(rows[kept], scanned.columns.raw)
+            scanned.columns = EventColumns(rows.take(np.flatnonzero(kept)), scanned.columns.raw)
 
 
 def count_name(counts: dict[str, int], name: str, count: int) -> None:

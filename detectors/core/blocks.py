@@ -6,6 +6,7 @@ alone.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -70,6 +71,7 @@ class BlockChange(Struct, frozen=True, kw_only=True):
         )
 
 
+@cache
 def fingerprint(*dtypes: np.dtype[Any]) -> str:
     """Return a short hash of record layouts: names, types and places of all fields."""
     return sha256(repr([d.descr for d in dtypes]).encode()).hexdigest()[:_SHOWN]

@@ -22,6 +22,7 @@ from detectors.core.tables import (
     mix,
 )
 from schemas.jit import Int, inlined, kernel
+from schemas.whole_rows import copied, put
 
 CONTRACT: Final = np.dtype(
     [
@@ -218,8 +219,8 @@ class ContractTable(Chained):
         table = cls.of(accounts, instruments)
         table.counters[:], table.trip_counters[:] = dumped["counters"], dumped["trip_counters"]
         table.rows = np.zeros(dumped["capacity"], CONTRACT)
-        table.rows[: table.used] = np.frombuffer(dumped["rows"], CONTRACT)
-        table.trips = np.frombuffer(dumped["trips"], OPEN_TRIP).copy()
+        put(table.rows[: table.used], np.frombuffer(dumped["rows"], CONTRACT))
+        table.trips = copied(np.frombuffer(dumped["trips"], OPEN_TRIP))
         # ``next`` of free rows is the free list and stays; chains of live rows are made anew.
         table._chain()  # noqa: SLF001 - of the same class
         return table

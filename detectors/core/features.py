@@ -17,6 +17,7 @@ from detectors.core.tables import fetch
 from schemas.columns import Bytes, EventColumns, Rows
 from schemas.jit import Int, kernel
 from schemas.referee import names_of
+from schemas.whole_rows import copied, put
 
 FEATURE: Final = np.dtype(
     [
@@ -185,7 +186,7 @@ class Features:
         follow(self._rows, self._dirty, self._fresh, self._counts, steps, self._idle_ns)
         if self._counts[_FRESH]:
             fresh = self._fresh[: self._counts[_FRESH]]
-            lines = EventColumns(columns.rows[fresh], columns.raw).lines()
+            lines = EventColumns(columns.rows.take(fresh), columns.raw).lines()
             self._keep_names(steps["account"][fresh], *lines)
             self._counts[_FRESH] = 0
         if len(steps):
@@ -194,7 +195,8 @@ class Features:
     def _reserve(self, accounts: int, steps: int) -> None:
         if accounts > len(self._rows):
             rows, dirty = zeroed((accounts,), FEATURE), np.zeros(accounts, np.int32)
-            rows[: len(self._rows)], dirty[: len(self._dirty)] = self._rows, self._dirty
+            put(rows[: len(self._rows)], self._rows)
+            dirty[: len(self._dirty)] = self._dirty
             self._rows, self._dirty = rows, dirty
         if steps > len(self._fresh):
             self._fresh = np.zeros(steps, np.int32)
@@ -231,7 +233,7 @@ class Features:
         self._dirty[: count - now] = self._dirty[now:count].copy()
         self._counts[_DIRTY] = count - now
         self._rows["is_dirty"][accounts] = 0
-        rows = self._rows[accounts]
+        rows = self._rows.take(accounts)
         return HandOut(self._since, self._names_at(rows), rows)
 
     def _names_at(self, rows: NDArray[np.void]) -> list[tuple[str, str]]:
@@ -294,7 +296,7 @@ class Features:
         """
         features = cls(every_ns, tenant, dumped["since"], idle_ns)
         features._unused = dumped["unused"]
-        features._rows = np.frombuffer(dumped["rows"], FEATURE).copy()
+        features._rows = copied(np.frombuffer(dumped["rows"], FEATURE))
         features._dirty = np.zeros(len(features._rows), np.int32)
         known = np.flatnonzero(features._rows["applied"])
         features._dirty[: len(known)] = known

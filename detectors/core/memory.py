@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from detectors.core.contract import FINDING, STEP, Findings, Steps
 from detectors.core.tables import fetch, grown
 from schemas.jit import Int, inlined, kernel
+from schemas.whole_rows import copied
 
 # ``counters``: rows ever handed out; the time before which closing has nothing to do; index + 1 of
 # the first free row; how many rows are free; rings ever handed out; index + 1 of the first free
@@ -285,12 +286,12 @@ class SubjectState:
     @classmethod
     def load(cls, dtype: np.dtype[np.void], recent: int, dumped: dict[str, Any]) -> "SubjectState":
         """Rebuild from a dump."""
-        rows = np.frombuffer(dumped["rows"], dtype).copy()
+        rows = copied(np.frombuffer(dumped["rows"], dtype))
         return cls(
             _heads_of(rows, len(rows)),
             rows,
             np.array(dumped["counters"], np.int64),
-            np.frombuffer(dumped["nodes"], NODE).copy(),
+            copied(np.frombuffer(dumped["nodes"], NODE)),
             np.array(dumped["node_counters"], np.int64),
             np.frombuffer(dumped["rings"], np.int64).reshape(-1, recent).copy(),
         )

@@ -21,6 +21,7 @@ from schemas.columns import KIND, EventColumns
 from schemas.events import RefAccount
 from schemas.jit import Int, inlined, kernel
 from schemas.referee import decode
+from schemas.whole_rows import copied, put
 
 PEER: Final = np.dtype(
     [
@@ -262,7 +263,7 @@ class Peers:
         """Take the steps of some rows; ``accounts`` is how many the account table has room for."""
         if accounts > len(self._rows):
             rows = zeroed((accounts,), PEER)
-            rows[: len(self._rows)] = self._rows
+            put(rows[: len(self._rows)], self._rows)
             self._rows = rows
         if len(steps) > len(self._ended):
             self._ended = np.zeros(len(steps), PEER)
@@ -333,7 +334,7 @@ class Peers:
     def load(cls, dumped: dict[str, Any]) -> "Peers":
         """Rebuild from a dump."""
         peers = cls()
-        peers._rows = np.frombuffer(dumped["rows"], PEER).copy()
+        peers._rows = copied(np.frombuffer(dumped["rows"], PEER))
         peers._meta[_DUE_NS] = dumped["due_ns"]
         peers._names = _Names({tier: n for n, tier in enumerate(dumped["tiers"], 1)})
         for counts in (PeerCounts(*fields) for fields in dumped["counts"]):

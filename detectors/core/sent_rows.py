@@ -15,6 +15,7 @@ from detectors.core.contract import Detector, Steps
 from schemas.columns import KIND, KIND_CODES, Bytes, EventColumns, Rows
 from schemas.copying import gather_lines
 from schemas.jit import kernel
+from schemas.whole_rows import as_bytes, copied, joined, of_bytes
 
 _FILE: Final = KIND["ref.account"]
 
@@ -84,7 +85,7 @@ class SentColumns:
 
     def own_lines(self) -> "SentColumns":
         """Return a copy whose bytes are the rows' lines and nothing else."""
-        rows = self.rows.copy()
+        rows = copied(self.rows)
         target = np.empty(int(rows["line_length"].sum()), np.uint8)
         gather_lines(rows, self.raw, target)
         return SentColumns(rows, target)
@@ -92,7 +93,11 @@ class SentColumns:
     def __reduce__(self) -> tuple[Callable[..., "SentColumns"], tuple[Any, ...]]:
         """Pickle with the rows' own lines."""
         own = self.own_lines()
-        return SentColumns, (own.rows, own.raw)
+        return _received, (as_bytes(own.rows), own.raw)
+
+
+def _received(rows: bytearray, raw: Bytes) -> SentColumns:
+    return SentColumns(of_bytes(rows, SENT), raw)
 
 
 def join(parts: Sequence[SentColumns]) -> SentColumns:
@@ -101,7 +106,7 @@ def join(parts: Sequence[SentColumns]) -> SentColumns:
         return parts[0]
     if not parts:
         return SentColumns(np.zeros(0, SENT), np.zeros(0, np.uint8))
-    rows = np.concatenate([part.rows for part in parts])
+    rows = joined([part.rows for part in parts])
     sizes = np.array([0, *(len(part.raw) for part in parts[:-1])])
     rows["line_start"] += np.repeat(np.cumsum(sizes), [len(part) for part in parts])
     return SentColumns(rows, np.concatenate([part.raw for part in parts]))
@@ -200,6 +205,6 @@ class Sender:
         fill_sent(rows, steps, room[:count], arrays, sent)
         if isinstance(columns.raw, np.ndarray):
             return SentColumns(sent, columns.raw).own_lines()
-        written, raw = EventColumns(rows[room[:count]], columns.raw).lines()
+        written, raw = EventColumns(rows.take(room[:count]), columns.raw).lines()
         sent["line_start"], sent["line_length"] = written["line_start"], written["line_length"]
         return SentColumns(sent, raw)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from detectors.core.room import zeroed
 from schemas.jit import Int, inlined, kernel
+from schemas.whole_rows import put
 
 USED: Final = 0  # rows ever handed out
 FREE: Final = 1  # index + 1 of the first free row; 0 for none
@@ -152,7 +153,7 @@ def grown(rows: NDArray[Any], used: int, need: int) -> NDArray[Any]:
     if need <= len(rows):
         return rows
     fresh = zeroed((max(need, len(rows) + len(rows) // 4), *rows.shape[1:]), rows.dtype)
-    fresh[:used] = rows[:used]
+    put(fresh[:used], rows[:used])
     return fresh
 
 
@@ -225,7 +226,7 @@ class Table(Chained):
         data, counters, capacity = dumped
         table = cls.of(dtype, capacity)
         table.counters[:] = counters
-        table.rows[: table.used] = np.frombuffer(data, dtype)
+        put(table.rows[: table.used], np.frombuffer(data, dtype))
         # ``next`` of free rows is the free list and stays; chains of live rows are made anew.
         rehash(table.heads, table.rows, table.live_indices())
         return table

@@ -55,14 +55,17 @@ class PlainBytes:
     def read_at(self, offset: int, size: int) -> bytearray:
         """Return ``size`` bytes from ``offset``; fewer only at the end."""
         buffer = bytearray(max(0, min(size, self._size - offset)))
-        view = memoryview(buffer)
+        self.fill(memoryview(buffer), offset)
+        return buffer
+
+    def fill(self, room: memoryview, offset: int) -> None:
+        """Fill ``room`` with the bytes from ``offset``; there are so many."""
         done = 0
-        while done < len(buffer):
-            got = os.preadv(self._file.fileno(), [view[done:]], offset + done)
+        while done < len(room):
+            got = os.preadv(self._file.fileno(), [room[done:]], offset + done)
             if got == 0:
                 raise FileProblem(f"{self._path} became shorter while it was read; try again.")
             done += got
-        return buffer
 
     def discard(self, before: int) -> None:
         """Do nothing: a plain file keeps no buffer."""

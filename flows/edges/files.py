@@ -15,7 +15,7 @@ from typing import Final, Self
 
 import numpy as np
 
-from flows.edges._bytes import CHUNK_BYTES, FileProblem, open_bytes
+from flows.edges._bytes import CHUNK_BYTES, FileProblem, PlainBytes, open_bytes
 from schemas.columns import Bytes, Rejected
 
 __all__ = ["FileBlocks", "FileProblem", "RawBlock", "content_hash", "head", "whole"]
@@ -26,6 +26,7 @@ WHOLE_BYTES_MAX: Final = 1024**3
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 UTF_16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
 _LINE_FEED: Final = b"\n"
+_EDGE_BYTES: Final = 16 * 1024  # lines are mostly much shorter
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +128,35 @@ class FileBlocks:
         is_last = not self._bytes.read_at(end, 1)
         torn = self._torn(offset, raw) if is_last and self._bytes.torn else None
         return RawBlock(self.lane, number, offset, raw, is_last, torn)
+
+    def read_into(self, number: int, room: Bytes) -> RawBlock | None:
+        """Return block ``number``, read into ``room``, which its bytes then are part of.
+
+        None for what only ``read`` can do: packed files, blocks in which no line starts or for
+        which there is no room, and those with a long line where they end.
+        """
+        file, end = self._bytes, (number + 1) * self.block_bytes
+        if not isinstance(file, PlainBytes):
+            return None
+        first, stop = self._line_start(number * self.block_bytes), self._line_start(end)
+        if first is None or stop is None or not 0 < stop - first <= len(room):
+            return None
+        raw = room[: stop - first]
+        file.fill(raw.data, first)
+        last_line = raw[-_EDGE_BYTES:-1].tobytes()
+        if len(raw) > _EDGE_BYTES and _LINE_FEED not in last_line:
+            return None  # it may have to be cut
+        return RawBlock(self.lane, number, first, raw, is_last=not file.read_at(end, 1))
+
+    def _line_start(self, at: int) -> int | None:
+        """Return where the first line begins that does not begin before ``at``; None if far on."""
+        if at <= self._text_start:
+            return self._text_start
+        edge = self._bytes.read_at(at - 1, _EDGE_BYTES)
+        found = edge.find(_LINE_FEED) + 1
+        if found:
+            return at - 1 + found
+        return self._bytes.size() if len(edge) < _EDGE_BYTES else None
 
     def blocks(self, first: int = 0) -> Iterator[RawBlock]:
         """Yield the blocks from ``first`` on, up to and including the last."""

@@ -68,6 +68,47 @@ def test_any_text_is_cut_as_by_the_naive_cutter(
     assert all(b.torn is None for b in blocks)
 
 
+@settings(
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    text=st.lists(st.sampled_from([b"\xef\xbb\xbf", b"a", b"bb", b"\n", b"c" * 9]), min_size=1),
+    block_bytes=st.integers(1, 12),
+    room=st.integers(0, 40),
+    edge=st.integers(1, 12),
+)
+def test_what_is_read_into_room_is_what_is_read(
+    tmp_path: Path, text: list[bytes], block_bytes: int, room: int, edge: int
+) -> None:
+    path = written(tmp_path, b"".join(text))
+    with pytest.MonkeyPatch.context() as patch, FileBlocks(path, block_bytes) as blocks:
+        patch.setattr(files, "_EDGE_BYTES", edge)
+        for number in range(blocks.count() or 0):
+            read = blocks.read(number)
+            target = np.zeros(room, np.uint8)
+            placed = blocks.read_into(number, target)
+            if placed is None:
+                longest = max(map(len, bytes(read.raw).splitlines(keepends=True)), default=0)
+                assert len(read.raw) > room or longest >= edge or len(read.raw) == 0
+                continue
+            assert not len(placed.raw) or np.shares_memory(placed.raw, target)
+            assert (bytes(placed.raw), placed.byte_offset, placed.is_last) == (
+                bytes(read.raw),
+                read.byte_offset,
+                read.is_last,
+            )
+
+
+def test_a_line_that_may_have_to_be_cut_is_not_read_into_room(tmp_path: Path) -> None:
+    path = written(tmp_path, b"short\n" + b"x" * 100_000 + b"\nshort\n")
+    with FileBlocks(path, 50_000) as blocks:
+        assert blocks.read_into(0, np.zeros(200_000, np.uint8)) is None
+        assert blocks.read_into(1, np.zeros(200_000, np.uint8)) is None  # no line starts in it
+        last = blocks.read_into(2, np.zeros(200_000, np.uint8))
+        assert last is not None
+        assert bytes(last.raw) == b"short\n"
+
+
 @pytest.mark.parametrize("packed", [False, True])
 def test_blocks_can_be_read_in_any_order(tmp_path: Path, packed: bool) -> None:
     path = written(tmp_path, gzip.compress(TEXT) if packed else TEXT)

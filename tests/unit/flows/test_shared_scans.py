@@ -1,6 +1,7 @@
 """Blocks scanned in turns are those that each process would have scanned by itself."""
 
 import resource
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import cycle
@@ -38,26 +39,37 @@ class Counted(FileSource):
         super().__init__(path, OPTION)
         self.numbers: list[int] = []
 
-    def read(self, number: int) -> Any:
+    def read(self, number: int, room: Any = None) -> Any:
         self.numbers.append(number)
-        return super().read(number)
+        return super().read(number, room)
 
 
 class Reader:
     """One process that reads its parts in the order in which the engine would."""
 
-    def __init__(self, path: Path, board: ScanBoard | None, process: int, first: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        board: ScanBoard | None,
+        process: int,
+        first: int,
+        behind: int = 0,
+        *,
+        is_copying: bool = False,
+    ) -> None:
         self.source = Counted(path)
         count = 1 if board is None else board.readers
+        self._pace = Pace(100)
         if board is not None:
-            self.source.share(board, process)
+            self.source.share(board, process, None if is_copying else self._pace.done)
         mine = range(process, self.source.parts, count)
-        pace = Pace(100)
         self.parts = [
-            LanePart(part, first, self.source.items(part, first), 2**40, pace, lambda: False)
+            LanePart(part, first, self.source.items(part, first), 2**40, self._pace, lambda: False)
             for part in mine
         ]
-        self.taken: dict[tuple[int, int], ShardBlock] = {}
+        self._behind = behind * SHARDS // count  # what its shards are behind its parts
+        self._given: deque[ShardBlock] = deque()
+        self.taken: dict[tuple[int, int], tuple[Any, ...]] = {}
 
     @property
     def next_number(self) -> int:
@@ -68,12 +80,19 @@ class Reader:
         for part in list(self.parts):
             try:
                 for item in part.next_batch():
-                    for one in deal(item.scan(), SHARDS):
-                        assert (one.number, one.shard) not in self.taken
-                        self.taken[one.number, one.shard] = one
+                    self._given += deal(item.scan(), SHARDS)
             except StopIteration:
                 self.parts.remove(part)
+            self._apply(self._behind if self.parts else 0)
         return bool(self.parts)
+
+    def _apply(self, left: int) -> None:
+        """Let shards take what they were given: until then it must stay as it is."""
+        while len(self._given) > left:
+            one = self._given.popleft()
+            assert (one.number, one.shard) not in self.taken
+            self.taken[one.number, one.shard] = seen(one)
+            self._pace.applied(one.shard, one.number + 1)
 
 
 def finish(found: list[Reader]) -> None:
@@ -82,14 +101,19 @@ def finish(found: list[Reader]) -> None:
 
 
 @contextmanager
-def readers(path: Path, firsts: list[int]) -> Iterator[list[Reader]]:
+def readers(
+    path: Path, firsts: list[int], behind: int = 0, *, is_copying: bool = False
+) -> Iterator[list[Reader]]:
     with open_memory(OPTION.block_bytes) as handle:
         assert handle is not None
         boards = [
             ScanBoard(handle, len(firsts), process, OPTION.block_bytes).clear()
             for process in range(len(firsts))
         ]
-        yield [Reader(path, boards[k], k, firsts[k]) for k in range(len(firsts))]
+        yield [
+            Reader(path, boards[k], k, firsts[k], behind, is_copying=is_copying)
+            for k in range(len(firsts))
+        ]
 
 
 def seen(block: ShardBlock) -> tuple[Any, ...]:
@@ -110,20 +134,27 @@ def alone(day: Path) -> dict[tuple[int, int], Any]:
     reader = Reader(day, None, 0, 0)
     while reader.step():
         pass
-    return {place: seen(block) for place, block in reader.taken.items()}
+    return reader.taken
 
 
 @settings(max_examples=25)
 @given(
     st.lists(st.integers(0, 30), min_size=2, max_size=4),
     st.lists(st.integers(0, 3), min_size=1, max_size=30),
+    st.integers(0, 3),
+    st.booleans(),
 )
 def test_who_scans_what_changes_nothing(
-    day: Path, alone: dict[tuple[int, int], Any], firsts: list[int], turns: list[int]
+    day: Path,
+    alone: dict[tuple[int, int], Any],
+    firsts: list[int],
+    turns: list[int],
+    behind: int,
+    is_copying: bool,
 ) -> None:
     last = max(number for number, _ in alone) + 1
     begins = [min(first, last) for first in firsts]
-    with readers(day, begins) as found:
+    with readers(day, begins, behind, is_copying=is_copying) as found:
         for turn in turns:
             found[turn % len(found)].step()
         finish(found)
@@ -133,7 +164,7 @@ def test_who_scans_what_changes_nothing(
                 for place, block in alone.items()
                 if place[0] >= begins[process] and place[1] % 8 % len(found) == process
             }
-            assert {place: seen(block) for place, block in reader.taken.items()} == mine
+            assert reader.taken == mine
 
 
 def test_every_block_is_scanned_once_in_all(
@@ -162,23 +193,27 @@ def test_nothing_is_claimed_before_all_have_begun_nor_far_ahead_of_the_slowest(d
         slow.step()
         for _ in range(5 * SLOTS):
             assert fast.step()
-        # The slow one has taken its first block, and the slots reach so far ahead of it.
-        assert fast.next_number == slow.next_number + SLOTS
+        # The slow one has its first block, which stays for it until it comes for the next.
+        assert fast.next_number == slow.next_number - 1 + SLOTS
         slow.step()
         fast.step()
-        assert fast.next_number == slow.next_number + SLOTS
+        assert fast.next_number == slow.next_number - 1 + SLOTS
 
 
-def test_a_block_with_more_rows_than_fit_is_scanned_by_everybody(
-    day: Path, alone: dict[tuple[int, int], Any], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("room", [(64, 4096), (8192, 64)], ids=["rows", "lines"])
+def test_a_block_that_does_not_fit_is_scanned_by_everybody(
+    day: Path,
+    alone: dict[tuple[int, int], Any],
+    monkeypatch: pytest.MonkeyPatch,
+    room: tuple[int, int],
 ) -> None:
-    monkeypatch.setattr("flows.shared_scans._slot_bytes", lambda _size: 1024)
+    monkeypatch.setattr("flows.shared_scans._room_bytes", lambda _size: room)
     with readers(day, [0, 0]) as found:
         finish(found)
         taken = found[0].taken | found[1].taken
-    assert {place: seen(block) for place, block in taken.items()} == alone
+    assert taken == alone
     least = min(found, key=lambda reader: len(reader.source.numbers))
-    assert set(least.source.numbers) == set(range(max(n for n, _ in alone) + 1))
+    assert set(least.source.numbers) >= {number for (number, _), told in alone.items() if told[1]}
 
 
 def test_a_file_that_has_one_part_is_not_shared(tmp_path: Path) -> None:
@@ -187,7 +222,8 @@ def test_a_file_that_has_one_part_is_not_shared(tmp_path: Path) -> None:
     with open_memory(OPTION.block_bytes) as handle:
         assert handle is not None
         source = FileSource(path, OPTION._replace(shards=1))
-        source.share(ScanBoard(handle, 2, 0, OPTION.block_bytes).clear(), 0)
+        board = ScanBoard(handle, 2, 0, OPTION.block_bytes).clear()
+        source.share(board, 0, Pace(1).done)
         turns = zip(source.items(0, 0), cycle([0]), strict=False)
         assert all(item is not None for item, _ in turns)
 
