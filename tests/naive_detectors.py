@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
+from naive_betting import Bank
+
 from detectors.core import contract as c
 
 E8 = 10**8
@@ -476,4 +478,29 @@ def win_rate(
             state["above"] = is_above
         if phase:
             found.append((row, phase, account, (held, won)))
+    return found
+
+
+def certified_win_rate(
+    steps: Sequence[Step | None], null_rate: float, budget: float
+) -> list[Found]:
+    """Find what bets on the next round trip's loss make of the budget; all but headroom."""
+    found: list[Found] = []
+    banks: dict[Any, Bank] = {}
+    trips: dict[Any, list[bool]] = defaultdict(list)
+    days: dict[Any, int] = {}
+    alarmed: set[tuple[Any, int]] = set()
+    for row, step, account in seen_by(steps, c.TRIP, "account"):
+        day = days[account] = max(days.get(account, step.day), step.day)
+        bank = banks.setdefault(account, Bank(budget))
+        if step.what & c.TRIPS_RESTART:
+            trips[account].clear()
+            bank.scores = [0.0] * len(bank.scores)
+        is_won = step.trip_pnl_e8 > 0
+        trips[account].append(is_won)
+        if bank.settle((1 - null_rate) / null_rate if is_won else -1.0):
+            phase = "growth" if (account, day) in alarmed else "opening"
+            alarmed.add((account, day))
+            found.append((row, phase, account, (len(trips[account]), sum(trips[account]))))
+        bank.grant(step.time_ns, (step.day + 1) * DAY_NS)
     return found

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from naive_detectors import (
     Found,
     Step,
+    certified_win_rate,
     count_day,
     instant_cancels,
     naive_steps,
@@ -35,6 +36,7 @@ COMPARED = (
 )  # fmt: skip
 CANCEL_DAY = (c.CANCEL, "contract", 5)
 EXPECTED = {
+    "certified_win_rate.default": lambda s: certified_win_rate(s, 0.3, 100 / (1.1 * 1_000)),
     "cancel_count.default": lambda s: count_day(s, *CANCEL_DAY),
     "large_cancels.default": lambda s: count_day(s, c.CANCEL, "contract", 3, 10 * E8),
     "order_rate.day": lambda s: count_day(s, c.ACTION, "account", 20),
@@ -53,6 +55,7 @@ NUMBERS = {
     "instant_cancels": ("orders", "cancelled_orders", "instantaneous_cancels"),
     "order_to_trade": ("orders", "transactions"),
     "win_rate": ("units", "wins"),
+    "certified_win_rate": ("units", "wins"),
 }
 
 

@@ -98,8 +98,11 @@ def days_of_strangers(days: int, accounts: int) -> list[Event]:
     return tape.events
 
 
+KEPT = {"win_rate", "certified_win_rate"}  # what rules remember for as long as a run lasts
+
+
 def test_memory_holds_the_accounts_of_late_only() -> None:
-    rules = [rule for rule in all_rules() if rule.detector != "win_rate"]
+    rules = [rule for rule in all_rules() if rule.detector not in KEPT]
     config = {"idle_ns": DAY_NS, "order_age_ns": DAY_NS}
     few, many = (stage_of(rules, **config) for _ in range(2))
     feed(few, columns_of(days_of_strangers(5, 40)), [7] * 10_000)
@@ -111,7 +114,7 @@ def test_memory_holds_the_accounts_of_late_only() -> None:
 
 
 def stage_after(events: list[Event], **config: Any) -> AccountStage:
-    rules = [rule for rule in all_rules() if rule.detector != "win_rate"]
+    rules = [rule for rule in all_rules() if rule.detector not in KEPT]
     stage = stage_of(rules, **SOON | config)
     stage.take(columns_of(events), no_carry())
     return stage
@@ -196,7 +199,7 @@ def features_after(events: list[Event], sizes: list[int], **config: Any) -> tupl
                 held[name] = {f: int(row[f]) for f in fields if not f.startswith("name_")}
         return stage
 
-    rules = [rule for rule in all_rules() if rule.detector != "win_rate"]
+    rules = [rule for rule in all_rules() if rule.detector not in KEPT]
     stage = stage_of(rules, **config, features_every_ns=0)
     feed(stage, columns_of(events), sizes, hand_out)
     return held, stage.totals()["accounts_let_go"]

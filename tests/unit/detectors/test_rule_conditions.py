@@ -147,6 +147,16 @@ def wins(
     return tape
 
 
+def streak(trips: int = 200, lost_every: int = 0, *, simulated: bool = True) -> Tape:
+    tape = Tape()
+    for i in range(trips):
+        price = 9 if lost_every and i % lost_every == lost_every - 1 else 11
+        for k, side in enumerate(("buy", "sell")):
+            now, paid = 30_000 + i * 60 + k, price if side == "sell" else 10
+            tape.fill(now, f"{side}{i}", side=side, price=paid, is_simulated=simulated)
+    return tape
+
+
 CASES: list[tuple[str, str, Day, dict[str, Any], bool]] = [
     ("cn.order_rate.second", "all of it", rate_second, {}, True),
     ("cn.order_rate.second", "one action fewer", rate_second, {"actions": 299}, False),
@@ -210,6 +220,10 @@ CASES: list[tuple[str, str, Day, dict[str, Any], bool]] = [
     ("source.win_rate", "real money", wins, {"simulated": False}, False),
     ("source.win_rate", "one still open", wins, {"still_open": 1}, False),
     ("source.win_rate", "one trip in ten fills", wins, {"won": 1, "fills": 10}, False),
+    ("certified.win_rate", "all of it", streak, {}, True),
+    ("certified.win_rate", "too few to tell", streak, {"trips": 100}, False),
+    ("certified.win_rate", "90 %", streak, {"trips": 2_000, "lost_every": 10}, False),
+    ("certified.win_rate", "real money", streak, {"simulated": False}, False),
 ]  # fmt: skip
 
 

@@ -1,0 +1,261 @@
+"""Certified win rate: a share of round trips won that luck cannot explain, with a bound on error.
+
+Each round trip is a bet against the null that, whatever happened before, the next one is won with
+at most the null's probability. An alert comes when the bets have made of the account's budget more
+than luck does; of all accounts for which the null holds, no more are named a day than the budget
+says, on average, however they depend on each other. That is the difference to `win_rate`, which is
+policy and names ten lucky round trips. A true 95 % against a null of 90 % takes some hundred round
+trips to certify; until then there is no conclusion, and near the end headroom says how many wins
+are missing. What the wins are worth is not looked at: small wins and rare great losses can be
+certified too, so read the profit and the largest loss beside it.
+
+The bound holds while a tenth more accounts trade than were planned for, and none beyond: see
+`accounts_planned`.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Final, Literal
+
+import numpy as np
+from msgspec import Meta, Struct
+
+from detectors.core import wide
+from detectors.core.betting import (
+    SCORES,
+    budget_of,
+    clear,
+    grant,
+    most_of,
+    settle,
+    shares,
+    sum_after,
+)
+from detectors.core.contract import (
+    GROWTH,
+    HEADROOM,
+    OPENING,
+    RECENT,
+    SIMULATED,
+    TRIP,
+    TRIPS_RESTART,
+    Detector,
+    Explanation,
+    Nearness,
+    Steps,
+)
+from detectors.core.emit import COMMON_STATE, COUNT_MAX, begins_day, emit_step, remember, roll
+from detectors.core.memory import FindingBuffer, SubjectState, admit
+from detectors.core.wording import count_of, standing
+from schemas.jit import Int, kernel
+
+STATE: Final = np.dtype(
+    [
+        *COMMON_STATE,
+        ("units", "<u4"),
+        *SCORES,
+        ("pnl_e8", "<i8"),
+        ("worst_e8", "<i8"),
+        ("wins", "<u4"),
+        ("alarms", "<u4"),
+    ]
+)
+UNITS, WINS, PNL_E8, WORST_E8, MISSING, ALARMS = range(6)  # numbers of a finding
+PPM: Final = 1_000_000
+
+
+class Params(Struct, frozen=True, kw_only=True):
+    """Parameters.
+
+    Attributes
+    ----------
+    null_rate
+        The share of round trips that may be won without an alert, in (0, 1): the policy's figure.
+    alarms_a_day
+        Alerts a day that may be luck, of all accounts and tests together, on average.
+    tests
+        How many tests share that budget.
+    accounts_planned
+        Among how many accounts it is shared; the bound holds for a tenth more.
+    simulated_only
+        Look at simulated trading only.
+    """
+
+    null_rate: Annotated[float, Meta(gt=0, lt=1)] = 0.90
+    alarms_a_day: Annotated[float, Meta(gt=0)] = 5.0
+    tests: Annotated[int, Meta(ge=1)] = 7
+    accounts_planned: Annotated[int, Meta(ge=1)] = 100_000
+    simulated_only: bool = True
+
+    @property
+    def budget(self) -> float:
+        """What one account is granted in 24 hours, in alarms."""
+        return budget_of(self.alarms_a_day, self.tests, self.accounts_planned)
+
+
+@kernel
+def _forget(subject: Any) -> None:
+    clear(subject)
+    subject["units"] = 0
+    subject["wins"] = 0
+    subject["pnl_e8"] = 0
+    subject["worst_e8"] = 0
+
+
+@kernel
+def _count(subject: Any, pnl_e8: Int) -> None:
+    subject["units"] = min(np.int64(subject["units"]) + 1, COUNT_MAX)
+    subject["wins"] = min(np.int64(subject["wins"]) + np.int64(pnl_e8 > 0), COUNT_MAX)
+    subject["pnl_e8"] = wide.add_held(subject["pnl_e8"], pnl_e8)
+    subject["worst_e8"] = min(subject["worst_e8"], pnl_e8)
+
+
+@kernel
+def _missing(subject: Any, staked: Any, gain: Any) -> Any:
+    """Return how many wins in a row would bring an alarm; 0 where ``RECENT`` would not."""
+    for wins in range(1, RECENT + 1):
+        if sum_after(subject, staked, gain, wins) >= 1.0:
+            return np.int64(wins)
+    return np.int64(0)
+
+
+@kernel
+def _phase(subject: Any, total: Any, missing: Int) -> Any:
+    """Fire when the scores add up to 1, and tell once a day that they nearly do."""
+    if total >= 1.0:
+        phase = GROWTH if subject["open"] else OPENING
+        subject["open"] = 1
+        subject["alarms"] = min(np.int64(subject["alarms"]) + 1, COUNT_MAX)
+        clear(subject)
+        return phase
+    if missing > 0 and subject["warned"] == 0 and subject["open"] == 0:
+        subject["warned"] = 1
+        return HEADROOM
+    return 0
+
+
+@kernel
+def _meet(subject: Any, step: Any, memory: Any) -> None:
+    """Begin a subject's day, or all anew; evidence goes back as far as what is staked."""
+    if begins_day(subject, step):
+        onset_ns = subject["onset_ns"]
+        roll(subject, step, memory)
+        if subject["units"] > 0:
+            subject["onset_ns"] = onset_ns
+    if step["what"] & TRIPS_RESTART:
+        _forget(subject)
+        subject["onset_ns"] = step["time_ns"]
+
+
+@kernel
+def follow_bets(
+    steps: Any, selection: Any, figures: Any, staked: Any, memory: Any, out: Any, count: Any
+) -> None:
+    """Settle every round trip's bets, then grant what accrued for the next one.
+
+    ``figures`` = (outcome of a win, budget in 24 hours, the most that as many wins as a ring holds
+    multiply a score by, bits of ``what`` that a step must have all of); a loss is -1. ``staked``
+    has shape (BETS,). O(n), no allocation.
+    """
+    gain, budget, reach, needed = figures
+    for i in range(len(steps)):
+        step = steps[i]
+        if step["what"] & needed != needed:
+            continue
+        row = admit(step, selection, memory)
+        if row < 0:
+            continue
+        subject = memory.rows[row]
+        _meet(subject, step, memory)
+        pnl_e8 = step["trip_pnl_e8"]
+        _count(subject, pnl_e8)
+        total = settle(subject, staked, gain if pnl_e8 > 0 else -1.0)
+        # While this is below 1, no finding is due within as many rows as a ring holds.
+        is_near = (total + RECENT * budget) * reach >= 1.0
+        remember(subject, step, memory, is_near or subject["open"] != 0)
+        missing = _missing(subject, staked, gain) if is_near else np.int64(0)
+        phase = _phase(subject, total, missing)
+        grant(subject, step["time_ns"], step["day_end_ns"], budget)
+        if phase == 0:
+            continue
+        record = out[emit_step(out, count, phase, i, step["time_ns"], subject, memory)]
+        record["numbers"][UNITS] = subject["units"]
+        record["numbers"][WINS] = subject["wins"]
+        record["numbers"][PNL_E8] = subject["pnl_e8"]
+        record["numbers"][WORST_E8] = subject["worst_e8"]
+        record["numbers"][MISSING] = missing
+        record["numbers"][ALARMS] = subject["alarms"]
+        if phase != HEADROOM:
+            subject["onset_ns"] = step["time_ns"]  # what comes now is evidence anew
+
+
+class CertifiedWinRate(Detector):
+    """Fires when bets that at most ``null_rate`` of round trips are won have failed."""
+
+    name: ClassVar[str] = "certified_win_rate"
+    subject: ClassVar[Literal["account"]] = "account"
+    wanted: ClassVar[int] = TRIP
+    params_type: ClassVar[type[Struct]] = Params
+
+    @property
+    def state_dtype(self) -> np.dtype[np.void]:
+        """See ``Detector.state_dtype``."""
+        return STATE
+
+    def update(self, steps: Steps, state: SubjectState, out: FindingBuffer) -> None:
+        """See ``Detector.update``."""
+        p, memory, staked = self.params, state.memory(), shares()
+        gain = (1 - p.null_rate) / p.null_rate
+        reach = most_of(gain) ** RECENT
+        needed = TRIP | (SIMULATED if p.simulated_only else 0)
+        figures = (gain, p.budget, reach, needed)
+        follow_bets(steps, self.selection, figures, staked, memory, out.records, out.count)
+
+    def explain(self, finding: np.void) -> Explanation:
+        """See ``Detector.explain``."""
+        p = self.params
+        units, wins = int(finding["numbers"][UNITS]), int(finding["numbers"][WINS])
+        rate = wins / units if units else 0.0
+        why = (
+            f"{wins:,} of {count_of(units, 'round trip')} made money ({rate:.1%}): more than luck "
+            f"explains where at most {p.null_rate:.0%} are won. Of all accounts of which that "
+            f"holds, at most {p.alarms_a_day:g} a day are named by all tests together, on average."
+        ) + standing(finding, self.rule)
+        evidence = {
+            "unit": "round_trip",
+            "units": units,
+            "wins": wins,
+            "win_rate_ppm": wins * PPM // units if units else 0,
+            "null_rate_ppm": round(p.null_rate * PPM),
+            "alarms_so_far": int(finding["numbers"][ALARMS]),
+            "budget_alarms_a_day_ppm": round(p.alarms_a_day * PPM),
+            "budget_tests": p.tests,
+            "budget_accounts": p.accounts_planned,
+            "realized_pnl_e8": str(int(finding["numbers"][PNL_E8])),
+            "largest_loss_e8": str(int(finding["numbers"][WORST_E8])),
+            "simulated_only": p.simulated_only,
+        }
+        counterfactual = {
+            "quantity": "wins",
+            "at_most": max(0, wins - 1),
+            "observed": wins,
+            "text": "would not have fired here had the last round trip not made money",
+        }
+        return Explanation(why, evidence, counterfactual)
+
+    def nearness(self, finding: np.void) -> Nearness:
+        """See ``Detector.nearness``: round trips so far, and with the wins that are missing."""
+        units, missing = finding["numbers"][UNITS], finding["numbers"][MISSING]
+        return Nearness(float(units), float(units + missing))
+
+    @classmethod
+    def examples(cls) -> Mapping[str, Mapping[str, Any]]:
+        """See ``Detector.examples``: budgets large enough that a few wins are findings."""
+        return {
+            "default": {
+                "null_rate": 0.3,
+                "alarms_a_day": 100.0,
+                "tests": 1,
+                "accounts_planned": 1_000,
+                "simulated_only": False,
+            }
+        }
