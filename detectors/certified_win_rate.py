@@ -19,7 +19,6 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 import numpy as np
 from msgspec import Meta, Struct
 
-from detectors.core import wide
 from detectors.core.betting import (
     SCORES,
     budget_of,
@@ -45,22 +44,29 @@ from detectors.core.contract import (
 )
 from detectors.core.emit import COMMON_STATE, COUNT_MAX, begins_day, emit_step, remember, roll
 from detectors.core.memory import FindingBuffer, SubjectState, admit
+from detectors.core.won_units import (
+    COUNTS,
+    MONEY,
+    PPM,
+    count_units,
+    forget_units,
+    units_evidence,
+    units_of,
+    write_units,
+)
 from detectors.core.wording import count_of, standing
 from schemas.jit import Int, kernel
 
 STATE: Final = np.dtype(
     [
         *COMMON_STATE,
-        ("units", "<u4"),
-        *SCORES,
-        ("pnl_e8", "<i8"),
-        ("worst_e8", "<i8"),
-        ("wins", "<u4"),
         ("alarms", "<u4"),
+        *SCORES,
+        *MONEY,
+        *COUNTS,
     ]
 )
-UNITS, WINS, PNL_E8, WORST_E8, MISSING, ALARMS = range(6)  # numbers of a finding
-PPM: Final = 1_000_000
+MISSING, ALARMS = 4, 5  # numbers of a finding, behind those of the units
 
 
 class Params(Struct, frozen=True, kw_only=True):
@@ -90,23 +96,6 @@ class Params(Struct, frozen=True, kw_only=True):
     def budget(self) -> float:
         """What one account is granted in 24 hours, in alarms."""
         return budget_of(self.alarms_a_day, self.tests, self.accounts_planned)
-
-
-@kernel
-def _forget(subject: Any) -> None:
-    clear(subject)
-    subject["units"] = 0
-    subject["wins"] = 0
-    subject["pnl_e8"] = 0
-    subject["worst_e8"] = 0
-
-
-@kernel
-def _count(subject: Any, pnl_e8: Int) -> None:
-    subject["units"] = min(np.int64(subject["units"]) + 1, COUNT_MAX)
-    subject["wins"] = min(np.int64(subject["wins"]) + np.int64(pnl_e8 > 0), COUNT_MAX)
-    subject["pnl_e8"] = wide.add_held(subject["pnl_e8"], pnl_e8)
-    subject["worst_e8"] = min(subject["worst_e8"], pnl_e8)
 
 
 @kernel
@@ -142,7 +131,8 @@ def _meet(subject: Any, step: Any, memory: Any) -> None:
         if subject["units"] > 0:
             subject["onset_ns"] = onset_ns
     if step["what"] & TRIPS_RESTART:
-        _forget(subject)
+        clear(subject)
+        forget_units(subject)
         subject["onset_ns"] = step["time_ns"]
 
 
@@ -167,7 +157,7 @@ def follow_bets(
         subject = memory.rows[row]
         _meet(subject, step, memory)
         pnl_e8 = step["trip_pnl_e8"]
-        _count(subject, pnl_e8)
+        count_units(subject, np.int64(1), np.int64(pnl_e8 > 0), pnl_e8)
         total = settle(subject, staked, gain if pnl_e8 > 0 else -1.0)
         # While this is below 1, no finding is due within as many rows as a ring holds.
         is_near = (total + RECENT * budget) * reach >= 1.0
@@ -178,10 +168,7 @@ def follow_bets(
         if phase == 0:
             continue
         record = out[emit_step(out, count, phase, i, step["time_ns"], subject, memory)]
-        record["numbers"][UNITS] = subject["units"]
-        record["numbers"][WINS] = subject["wins"]
-        record["numbers"][PNL_E8] = subject["pnl_e8"]
-        record["numbers"][WORST_E8] = subject["worst_e8"]
+        write_units(record, subject)
         record["numbers"][MISSING] = missing
         record["numbers"][ALARMS] = subject["alarms"]
         if phase != HEADROOM:
@@ -213,8 +200,7 @@ class CertifiedWinRate(Detector):
     def explain(self, finding: np.void) -> Explanation:
         """See ``Detector.explain``."""
         p = self.params
-        units, wins = int(finding["numbers"][UNITS]), int(finding["numbers"][WINS])
-        rate = wins / units if units else 0.0
+        units, wins, rate = units_of(finding)
         why = (
             f"{wins:,} of {count_of(units, 'round trip')} made money ({rate:.1%}): more than luck "
             f"explains where at most {p.null_rate:.0%} are won. Of all accounts of which that "
@@ -222,16 +208,12 @@ class CertifiedWinRate(Detector):
         ) + standing(finding, self.rule)
         evidence = {
             "unit": "round_trip",
-            "units": units,
-            "wins": wins,
-            "win_rate_ppm": wins * PPM // units if units else 0,
+            **units_evidence(finding),
             "null_rate_ppm": round(p.null_rate * PPM),
             "alarms_so_far": int(finding["numbers"][ALARMS]),
             "budget_alarms_a_day_ppm": round(p.alarms_a_day * PPM),
             "budget_tests": p.tests,
             "budget_accounts": p.accounts_planned,
-            "realized_pnl_e8": str(int(finding["numbers"][PNL_E8])),
-            "largest_loss_e8": str(int(finding["numbers"][WORST_E8])),
             "simulated_only": p.simulated_only,
         }
         counterfactual = {
@@ -244,7 +226,7 @@ class CertifiedWinRate(Detector):
 
     def nearness(self, finding: np.void) -> Nearness:
         """See ``Detector.nearness``: round trips so far, and with the wins that are missing."""
-        units, missing = finding["numbers"][UNITS], finding["numbers"][MISSING]
+        units, missing = units_of(finding)[0], int(finding["numbers"][MISSING])
         return Nearness(float(units), float(units + missing))
 
     @classmethod

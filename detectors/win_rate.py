@@ -11,7 +11,6 @@ from typing import Any, ClassVar, Final, Literal
 import numpy as np
 from msgspec import Struct
 
-from detectors.core import wide
 from detectors.core.contract import (
     CLOSING,
     GROWTH,
@@ -26,26 +25,32 @@ from detectors.core.contract import (
     Nearness,
     Steps,
 )
-from detectors.core.emit import COMMON_STATE, COUNT_MAX, emit_step, is_near, remember, roll
+from detectors.core.emit import COMMON_STATE, emit_step, is_near, remember, roll
 from detectors.core.memory import FindingBuffer, SubjectState, admit
+from detectors.core.won_units import (
+    COUNTS,
+    MONEY,
+    PPM,
+    count_units,
+    forget_units,
+    units_evidence,
+    units_of,
+    write_units,
+)
 from detectors.core.wording import count_of, standing
 from schemas.jit import Int, kernel
 
 STATE: Final = np.dtype(
     [
         *COMMON_STATE,
-        ("pnl_e8", "<i8"),
-        ("worst_e8", "<i8"),
-        ("units", "<u4"),
-        ("wins", "<u4"),
+        *MONEY,
+        *COUNTS,
         ("told_units", "<u4"),  # units at the latest opening or growth; twice as many are told
         ("is_above", "u1"),
         ("has_receded", "u1"),
         ("padding", "u1", (2,)),
     ]
 )
-UNITS, WINS, PNL_E8, WORST_E8 = range(4)  # numbers of a finding
-PPM: Final = 1_000_000
 FILL_UNIT, ORDER_UNIT, TRIP_UNIT = range(3)
 _UNITS: Final = {"fill": FILL_UNIT, "order": ORDER_UNIT, "round_trip": TRIP_UNIT}
 _NOUNS: Final = {"fill": "closing fill", "order": "closing order", "round_trip": "round trip"}
@@ -74,14 +79,6 @@ class Params(Struct, frozen=True, kw_only=True):
 
 
 @kernel
-def _forget(subject: Any) -> None:
-    subject["units"] = 0
-    subject["wins"] = 0
-    subject["pnl_e8"] = 0
-    subject["worst_e8"] = 0
-
-
-@kernel
 def _count(subject: Any, step: Any, unit: Int) -> None:
     """Count the step, which closes (or changes) a unit."""
     pnl_e8 = step["trip_pnl_e8"] if unit == TRIP_UNIT else step["pnl_e8"]
@@ -89,10 +86,7 @@ def _count(subject: Any, step: Any, unit: Int) -> None:
         units, wins = np.int64(step["order_units"]), np.int64(step["order_wins"])
     else:
         units, wins = np.int64(1), np.int64(pnl_e8 > 0)
-    subject["units"] = min(subject["units"] + units, COUNT_MAX)
-    subject["wins"] = min(subject["wins"] + wins, COUNT_MAX)
-    subject["pnl_e8"] = wide.add_held(subject["pnl_e8"], pnl_e8)
-    subject["worst_e8"] = min(subject["worst_e8"], pnl_e8)
+    count_units(subject, units, wins, pnl_e8)
 
 
 @kernel
@@ -145,7 +139,7 @@ def follow_wins(
             subject["day"] = step["day"]
             subject["day_end_ns"] = step["day_end_ns"]
         if unit == TRIP_UNIT and step["what"] & TRIPS_RESTART:
-            _forget(subject)
+            forget_units(subject)
         _count(subject, step, unit)
         keeps = subject["open"] != 0 or is_near(subject["units"], min_units)
         remember(subject, step, memory, keeps)
@@ -153,10 +147,7 @@ def follow_wins(
         if phase == 0:
             continue
         record = out[emit_step(out, count, phase, i, step["time_ns"], subject, memory)]
-        record["numbers"][UNITS] = subject["units"]
-        record["numbers"][WINS] = subject["wins"]
-        record["numbers"][PNL_E8] = subject["pnl_e8"]
-        record["numbers"][WORST_E8] = subject["worst_e8"]
+        write_units(record, subject)
 
 
 class WinRate(Detector):
@@ -183,9 +174,8 @@ class WinRate(Detector):
     def explain(self, finding: np.void) -> Explanation:
         """See ``Detector.explain``."""
         p = self.params
-        units, wins = int(finding["numbers"][UNITS]), int(finding["numbers"][WINS])
+        units, wins, rate = units_of(finding)
         noun = _NOUNS[p.unit]
-        rate = wins / units if units else 0.0
         why = (
             f"{wins:,} of {count_of(units, noun)} made money ({rate:.1%}); the rule's figure is "
             f"more than {p.threshold:.0%} of at least {p.min_units:,}. A rule, not a proof: "
@@ -193,13 +183,9 @@ class WinRate(Detector):
         ) + standing(finding, self.rule)
         evidence = {
             "unit": p.unit,
-            "units": units,
-            "wins": wins,
-            "win_rate_ppm": wins * PPM // units if units else 0,
+            **units_evidence(finding),
             "threshold_ppm": round(p.threshold * PPM),
             "min_units": p.min_units,
-            "realized_pnl_e8": str(int(finding["numbers"][PNL_E8])),
-            "largest_loss_e8": str(int(finding["numbers"][WORST_E8])),
             "simulated_only": p.simulated_only,
         }
         limit = round(p.threshold * PPM) * units // PPM
@@ -213,7 +199,7 @@ class WinRate(Detector):
 
     def nearness(self, finding: np.void) -> Nearness:
         """See ``Detector.nearness``."""
-        return Nearness(float(finding["numbers"][UNITS]), float(self.params.min_units))
+        return Nearness(float(units_of(finding)[0]), float(self.params.min_units))
 
     @classmethod
     def examples(cls) -> Mapping[str, Mapping[str, Any]]:
