@@ -8,7 +8,8 @@ before it, so the same events give the same acts whatever their batching.
 from heapq import heappop, heappush
 from typing import Final
 
-from msgspec import Struct, field, structs
+from msgspec import Raw, Struct, field, structs
+from msgspec import json as msgspec_json
 
 from flows.acts import Act, ActMaker
 from flows.case_days import CaseDays
@@ -23,6 +24,7 @@ OPENS: Final = frozenset({"opening", "provisional"})
 ENDS: Final = frozenset({"confirmed", "withdrawn"})
 RECHECKS: Final = frozenset({"growth", "receded"})
 DAY_ENDED: Final = "its trading day ended"
+_ALERTS: Final = msgspec_json.Decoder(AlertRow)
 CASE_DAYS_KEPT: Final = 2  # two venues' days overlap; older ones cannot come again
 _STATE_BY_PHASE: Final = {
     "opening": "open",
@@ -35,12 +37,26 @@ _STATE_BY_PHASE: Final = {
 
 
 class Episode(Struct):
-    """An open episode: what must be known to go on with it."""
+    """An open episode: what must be known to go on with it.
 
-    alert: AlertRow
+    There may be as many as accounts, and few are looked at again before their day ends: so the
+    alert is kept as JSON, a fifth as large as its objects, which a snapshot takes as it is.
+    """
+
+    alert: Raw
     day_end_ns: int
     shard: int
     finding_count: int = 1
+
+    @property
+    def row(self) -> AlertRow:
+        """The alert as it stands."""
+        return _ALERTS.decode(self.alert)
+
+    def stands(self, row: AlertRow) -> AlertRow:
+        """Note how the alert stands now, and return it."""
+        self.alert = _spelled(row)
+        return row
 
 
 class PolicyState(Struct):
@@ -180,7 +196,7 @@ class Policy:
             if finding.rule.id in self._may_notify
             else None
         )
-        episode = Episode(alert=alert, day_end_ns=finding.day_end_ns, shard=shard)
+        episode = Episode(_spelled(alert), day_end_ns=finding.day_end_ns, shard=shard)
         heappush(self._ends.setdefault(shard, []), (episode.day_end_ns, key))
         self.state.episodes[key] = episode
         counts = self.state.alerts_by_detector
@@ -188,7 +204,7 @@ class Policy:
         if finding.rule.id not in self._may_notify and not message.is_aligned:
             self._note_case(finding)
         act = self._maker.alert(finding, alert, notice)
-        act.batch.episodes.append(_episode_row(episode))
+        act.batch.episodes.append(_episode_row(episode, alert))
         return [act, *([] if notice is None or notice.act is None else [notice.act])]
 
     def _note_case(self, finding: Finding) -> None:
@@ -206,12 +222,12 @@ class Policy:
 
     def _update(self, key: str, episode: Episode, finding: Finding) -> list[Act]:
         episode.finding_count += 1
-        old = episode.alert
+        old = episode.row
         alert = _alert_row(finding, old.alert_id)
         state = _STATE_BY_PHASE[finding.phase]
         # Growth of a provisional alert leaves it provisional until its day is judged.
         keeps = finding.phase not in ENDS
-        episode.alert = structs.replace(
+        updated = structs.replace(
             alert,
             state=old.state if keeps else state,
             onset_ns=old.onset_ns,
@@ -225,8 +241,8 @@ class Policy:
             rule=old.rule,
             update_count=old.update_count + 1,
         )
-        act = self._maker.update(finding, episode.alert)
-        act.batch.episodes.append(_episode_row(episode))
+        act = self._maker.update(finding, episode.stands(updated))
+        act.batch.episodes.append(_episode_row(episode, updated))
         acts = [act]
         if finding.phase in ENDS:
             acts.append(self._close(key, f"{finding.phase} at the end of its trading day"))
@@ -234,7 +250,7 @@ class Policy:
 
     def _close(self, key: str, reason: str) -> Act:
         episode = self.state.episodes.pop(key)
-        alert = episode.alert
+        alert = episode.row
         state = alert.state if alert.state in ENDS else "closed"
         closed = structs.replace(
             alert,
@@ -243,7 +259,7 @@ class Policy:
             update_count=alert.update_count + 1,
         )
         act = self._maker.close(closed, episode.day_end_ns, reason)
-        row = _episode_row(episode)
+        row = _episode_row(episode, alert)
         act.batch.episodes.append(
             structs.replace(row, closed_ns=episode.day_end_ns, close_reason=reason)
         )
@@ -269,7 +285,7 @@ def _is_over(episode: Episode, finding: Finding) -> bool:
     """
     if finding.phase in ENDS:
         return False
-    later_day = finding.trading_day > episode.alert.trading_day
+    later_day = finding.trading_day > episode.row.trading_day
     return later_day or finding.event_time_ns >= episode.day_end_ns
 
 
@@ -300,8 +316,11 @@ def _alert_row(finding: Finding, identity: str) -> AlertRow:
     )
 
 
-def _episode_row(episode: Episode) -> EpisodeRow:
-    alert = episode.alert
+def _spelled(row: AlertRow) -> Raw:
+    return Raw(msgspec_json.encode(row))
+
+
+def _episode_row(episode: Episode, alert: AlertRow) -> EpisodeRow:
     return EpisodeRow(
         episode_id=digest_parts(("tapewatch/episode/1", alert.alert_id)).hex(),
         detector=alert.detector,
