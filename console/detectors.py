@@ -21,7 +21,7 @@ from detectors.core.registry import detector_names, detector_type
 from flows.config import Config, ConfigError
 
 app = group("""\
-List, show, lint and test the rules.
+List, show, lint and test the rules, and hold detectors to their contract.
 
 Examples
 --------
@@ -29,6 +29,7 @@ $ tapewatch detectors list
 $ tapewatch detectors show win_rate
 $ tapewatch detectors lint
 $ tapewatch detectors test win_rate
+$ tapewatch detectors conform win_rate
 """)
 
 
@@ -60,11 +61,27 @@ class TestAsked(options.Configured):
     as_json: options.Json = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class ConformAsked:
+    """The options of ``conform``."""
+
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="A detector; all without it.")
+    ] = None
+    as_json: options.Json = False
+
+
 def rules_of(config: Config) -> list[RuleSpec]:
     """Return the rules that are switched on, with what was set applied."""
     packs = list(config.value("packs.enabled")) or pack_names()
     overrides = {name: config.detector_overrides(name) for name in detector_names()}
     return load_rules(packs, overrides)
+
+
+def _require_known(name: str | None) -> None:
+    if name is not None and name not in detector_names():
+        known = ", ".join(detector_names())
+        raise exits.UsageProblem(f"There is no detector {name}; there is {known}.")
 
 
 def _figures(pack: str, rule_id: str) -> dict[str, Figure]:
@@ -117,9 +134,7 @@ def detectors_show(asked: ShowAsked) -> None:
     $ tapewatch detectors show win_rate
     $ tapewatch detectors show win_rate --set detectors.win_rate.unit=order
     """
-    if asked.name not in detector_names():
-        known = ", ".join(detector_names())
-        raise exits.UsageProblem(f"There is no detector {asked.name}; there is {known}.")
+    _require_known(asked.name)
     config = read_config(asked.data, asked.flags, asked.config_file)
     rules = [rule for rule in rules_of(config) if rule.detector == asked.name]
     if asked.as_json:
@@ -239,9 +254,7 @@ def detectors_test(asked: TestAsked) -> None:
     $ tapewatch detectors test win_rate
     $ tapewatch detectors test
     """
-    if asked.name is not None and asked.name not in detector_names():
-        known = ", ".join(detector_names())
-        raise exits.UsageProblem(f"There is no detector {asked.name}; there is {known}.")
+    _require_known(asked.name)
     config = read_config(asked.data, asked.flags, asked.config_file)
     rules = [r.id for r in rules_of(config) if asked.name in {None, r.detector}]
     trial: Any = import_module("console.rule_trial")  # with a simulator and calendars: slow
@@ -271,3 +284,34 @@ def _show_trials(trials: list[Any]) -> None:
     console.print(table)
     wrong = sum(not trial.is_as_expected for trial in trials)
     console.print(f"{len(trials)} tries, {wrong} not as expected")
+
+
+@app.command("conform", cls=Command)
+@takes(ConformAsked)
+def detectors_conform(asked: ConformAsked) -> None:
+    """Hold detectors to the contract that all keep: the same findings in any batching, and more.
+
+    Each is tried with its own examples on two busy days. For detectors of other packages, too.
+    Exit 0: all is kept. Exit 1: not.
+
+    Examples
+    --------
+    $ tapewatch detectors conform win_rate
+    $ tapewatch detectors conform --json
+    """
+    _require_known(asked.name)
+    checks: Any = import_module("lab.conformance.trial")  # with stages and calendars: slow
+    names = detector_names() if asked.name is None else [asked.name]
+    with CountProgress(None, "holding detectors to their contract") as progress:
+        trials = checks.try_detectors(names, progress.update)
+    if asked.as_json:
+        screen.put_json_lines(msgspec.to_builtins(one) for one in trials)
+    else:
+        table = screen.table("", "detector", "example", "check", "what is wrong", wrap=("check",))
+        for one in trials:
+            mark = "[red]✘[/red]" if one.fault else "[green]✔[/green]"
+            table.add_row(mark, one.detector, one.example, one.check, screen.plain(one.fault))
+        screen.out().print(table)
+        screen.out().print(f"{len(trials)} checks, {sum(bool(t.fault) for t in trials)} not kept")
+    if any(one.fault for one in trials):
+        raise typer.Exit(exits.FINDINGS)

@@ -28,6 +28,7 @@ _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 # By name, so that telling an error apart imports none of the rooms below.
 _CODES: Final = {
     "console.exits.UsageProblem": USAGE,
+    "detectors.core.plugins.PluginError": CONFIG,
     "flows.config.ConfigError": CONFIG,
     "flows.calendars.CalendarError": CONFIG,
     "flows.disk.DiskProblem": UNAVAILABLE,

@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
@@ -21,6 +22,7 @@ PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 SHELL = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 PLAIN = re.compile(r"tapewatch [^|<>;&$`]*")
+INSTALL = "pip install ./"
 BROKER = "127.0.0.1:9092"  # where pages say that it is
 COMMAND = re.compile(r"\btapewatch ((?:[a-z]+)(?: [a-z]+)?)")
 
@@ -43,11 +45,34 @@ def steps(lines: list[str]) -> Iterator[list[str]]:
 
     Ours then run inside this process, which spares each its imports.
     """
-    for is_ours, group in groupby(lines, key=lambda line: bool(PLAIN.fullmatch(line))):
+    for is_ours, group in groupby(lines, key=is_alone):
         if is_ours:
             yield from ([line] for line in group)
         else:
             yield list(group)
+
+
+def is_alone(line: str) -> bool:
+    return bool(PLAIN.fullmatch(line)) or line.startswith(INSTALL)
+
+
+def install(folder: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do what ``pip install`` does, for this test alone: build a wheel, put it on the path."""
+    build = [
+        sys.executable,
+        "-m",
+        "hatchling",
+        "build",
+        "-t",
+        "wheel",
+        "-d",
+        str(folder / "wheels"),
+    ]
+    subprocess.run(build, cwd=project, check=True)
+    (wheel,) = (folder / "wheels").glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder / "site")
+    monkeypatch.syspath_prepend(folder / "site")
 
 
 @pytest.mark.parametrize("name", [n for n in names(WITH_SHELL) if n not in names(WITH_BROKER)])
@@ -84,7 +109,9 @@ def run_page(
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     lines = [line for line in page if not line.startswith("make ")]
     for step in steps(lines):
-        if PLAIN.fullmatch(step[0]):
+        if step[0].startswith(INSTALL):
+            install(tmp_path, tmp_path / step[0].removeprefix(INSTALL), monkeypatch)
+        elif PLAIN.fullmatch(step[0]):
             said = call(*shlex.split(step[0])[1:])
             assert said.code == 0, (step, said)
         else:

@@ -1,4 +1,4 @@
-"""Rule packs: figures with their sources, as TOML beside this package.
+"""Rule packs: figures with their sources, as TOML beside this package, or another's.
 
 Every figure names source, article, effective date, as-of date and confidence; a figure that the
 regulator has not published is marked ``tunable``.
@@ -14,6 +14,7 @@ import orjson
 from msgspec import Struct, convert
 
 from detectors.core.contract import RuleSpec
+from detectors.core.plugins import PACKS, plugged_in, refuse_own_names
 from schemas.alerts import Severity
 
 RULES_MAX: Final = 64  # a step carries one bit a rule
@@ -57,10 +58,23 @@ class Pack(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     rule: tuple[PackRule, ...]
 
 
-def pack_names() -> list[str]:
+def own_packs() -> list[str]:
     """List the packs that ship with the product."""
     folder = files("detectors") / "packs"
     return sorted(p.name[: -len(".toml")] for p in folder.iterdir() if p.name.endswith(".toml"))
+
+
+def pack_names() -> list[str]:
+    """List the packs there are, the product's own first.
+
+    Raises
+    ------
+    PluginError
+        If another package brings a name that is taken.
+    """
+    own = own_packs()
+    refuse_own_names(PACKS, own)
+    return [*own, *plugged_in(PACKS)]
 
 
 def load_pack(name: str) -> Pack:
@@ -71,7 +85,9 @@ def load_pack(name: str) -> Pack:
     FileNotFoundError
         If there is no pack of that name.
     """
-    text = (files("detectors") / "packs" / f"{name}.toml").read_text(encoding="utf-8")
+    package = plugged_in(PACKS).get(name)
+    folder = files("detectors") / "packs" if package is None else files(package)
+    text = (folder / f"{name}.toml").read_text(encoding="utf-8")
     return convert(tomllib.loads(text), Pack)
 
 

@@ -6,8 +6,8 @@ from sys import modules
 import msgspec
 
 from detectors.core.contract import Detector
-from detectors.core.packs import Pack, PackRule, load_pack, load_rules, pack_names
-from detectors.core.registry import build_detector, detector_names, detector_type
+from detectors.core.packs import Pack, PackRule, load_pack, load_rules, own_packs
+from detectors.core.registry import build_detector, detector_type, own_names
 
 _HEAD = """\
 # Detectors and rules
@@ -32,11 +32,11 @@ _SUBJECTS = {
 
 def detectors_page() -> str:
     """Return the page as Markdown."""
-    kinds = [detector_type(name) for name in detector_names()]
+    kinds = [detector_type(name) for name in own_names()]
     parts = [_HEAD + "".join(_row(kind) for kind in kinds)]
     parts += [_section(kind) for kind in kinds]
     parts.append("## Rules\n")
-    parts += [_pack_section(load_pack(name)) for name in pack_names()]
+    parts += [_pack_section(load_pack(name)) for name in own_packs()]
     return "\n".join(parts)
 
 

@@ -1,20 +1,45 @@
-"""Detectors by name: every module of ``detectors`` is one, and none is ever registered."""
+"""Detectors by name: every module of ``detectors`` is one, and those that other packages bring."""
 
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import Any
+from types import ModuleType
+from typing import Any, Final
 
 from msgspec import Struct, ValidationError, convert
 
 import detectors
 from detectors.core.contract import Detector, RuleSpec
 from detectors.core.packs import load_rules, pack_names
+from detectors.core.plugins import DETECTORS, PluginError, plugged_in, refuse_own_names
+
+_UNLOADABLE: Final = (
+    ImportError,
+    SyntaxError,
+    LookupError,
+    NameError,
+    AttributeError,
+    TypeError,
+    ValueError,
+)
+
+
+def own_names() -> list[str]:
+    """List the detectors that ship with the product: the package's own modules, sorted."""
+    return sorted(m.name for m in iter_modules(detectors.__path__) if not m.ispkg)
 
 
 def detector_names() -> list[str]:
-    """List the detectors: the package's own modules, sorted."""
-    return sorted(m.name for m in iter_modules(detectors.__path__) if not m.ispkg)
+    """List the detectors there are, other packages' among them, sorted.
+
+    Raises
+    ------
+    PluginError
+        If another package brings a name that is taken.
+    """
+    own = own_names()
+    refuse_own_names(DETECTORS, own)
+    return sorted([*own, *plugged_in(DETECTORS)])
 
 
 def detector_type(name: str) -> type[Detector]:
@@ -24,10 +49,12 @@ def detector_type(name: str) -> type[Detector]:
     ------
     LookupError
         If there is no such module, or it does not define exactly one detector.
+    PluginError
+        If it is another package's, and cannot be loaded.
     """
     if name not in detector_names():
         raise LookupError(f"there is no detector {name!r}; there are {', '.join(detector_names())}")
-    module = import_module(f"detectors.{name}")
+    module = _module(name)
     found = [
         value
         for value in vars(module).values()
@@ -36,8 +63,21 @@ def detector_type(name: str) -> type[Detector]:
         and value.__module__ == module.__name__
     ]
     if len(found) != 1:
-        raise LookupError(f"detectors/{name}.py defines {len(found)} detectors instead of one")
+        raise LookupError(f"{module.__name__} defines {len(found)} detectors instead of one")
     return found[0]
+
+
+def _module(name: str) -> ModuleType:
+    place = plugged_in(DETECTORS).get(name)
+    if place is None:
+        return import_module(f"detectors.{name}")
+    try:
+        return import_module(place)
+    except _UNLOADABLE as error:
+        raise PluginError(
+            f"The detector {name} of another package cannot be loaded from {place}: {error} "
+            f"({type(error).__name__}). Mend that package, or uninstall it."
+        ) from error
 
 
 def params_types() -> dict[str, type[Struct]]:

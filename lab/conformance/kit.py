@@ -1,4 +1,4 @@
-"""Parts for tests of the account stage: events in few words, a stage, ways to feed it."""
+"""Parts for trying detectors: events in few words, a stage, ways to feed it."""
 
 import pickle
 from collections.abc import Callable, Iterable, Sequence
@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 
 from detectors.core.contract import Detector, RuleSpec
-from detectors.core.registry import build_detector, detector_names, detector_type
+from detectors.core.registry import build_detector
 from detectors.core.stage import AccountStage, StageConfig, StageOutput
 from flows.calendars import TradingDays
 from flows.lanes import NEVER_NS, stamp
@@ -40,6 +40,7 @@ class Tape:
     ids: Iterable[int] = field(default_factory=count)
 
     def add(self, kind: str, seconds: float, **fields: Any) -> Event:
+        """Write any event of account A; ``fields`` are added, or take the place of these."""
         event = {
             "kind": kind,
             "source": "t",
@@ -52,17 +53,21 @@ class Tape:
         return event
 
     def new(self, seconds: float, order: str, **fields: Any) -> Event:
+        """Enter an order: a limit order to buy 100 of I at 10, unless told otherwise."""
         base = {"instrument": "I", "venue": "TEST", "side": "buy", "quantity": 100, "price": 10}
         return self.add("order.new", seconds, order_id=order, **base | fields)
 
     def replace(self, seconds: float, order: str, **fields: Any) -> Event:
+        """Replace an order, by one at 11 unless told otherwise."""
         base = {"quantity": 100, "price": 11}
         return self.add("order.replace", seconds, order_id=order, **base | fields)
 
     def cancel(self, seconds: float, order: str, **fields: Any) -> Event:
+        """Cancel an order, as its customer wishes unless told otherwise."""
         return self.add("order.cancel", seconds, order_id=order, **{"reason": "user"} | fields)
 
     def fill(self, seconds: float, order: str, **fields: Any) -> Event:
+        """Fill 100 of an order, bought at 10 unless told otherwise."""
         base = {"instrument": "I", "venue": "TEST", "side": "buy", "quantity": 100, "price": 10}
         base["fill_id"] = f"f{len(self.events)}"
         return self.add("fill", seconds, order_id=order, **base | fields)
@@ -86,17 +91,8 @@ def rule_of(name: str, parameters: dict[str, Any] | None = None, **fields: Any) 
     return RuleSpec(**defaults | fields)
 
 
-def all_rules() -> list[RuleSpec]:
-    """Return one rule for each set of examples of each detector on accounts."""
-    return [
-        rule_of(name, dict(parameters), id=f"test.{name}.{example}")
-        for name in detector_names()
-        if detector_type(name).subject != "party"
-        for example, parameters in detector_type(name).examples().items()
-    ]
-
-
 def detectors_of(rules: Sequence[RuleSpec]) -> list[Detector]:
+    """Build one detector a rule."""
     return [build_detector(rule, bit) for bit, rule in enumerate(rules)]
 
 
@@ -124,6 +120,7 @@ def columns_of(events: Iterable[Event | bytes]) -> EventColumns:
 
 
 def no_carry() -> Any:
+    """Return what a stage is told of a lane that begins."""
     return np.array([NEVER_NS, NEVER_NS, 0], np.int64)
 
 
@@ -162,11 +159,7 @@ def reborn(rules: Sequence[RuleSpec], **config: Any) -> Callable[[Any], Any]:
 
     def resume(stage: Any) -> Any:
         fresh = stage_of(rules, **config)
-        fresh.restore(pickle.loads(pickle.dumps(stage.dump())))
+        fresh.restore(pickle.loads(pickle.dumps(stage.dump())))  # noqa: S301 - what it has just written
         return fresh
 
     return resume
-
-
-def phases(output: StageOutput, rule_id: str = "") -> list[str]:
-    return [f.phase for f in output.findings if rule_id in ("", f.rule.id)]

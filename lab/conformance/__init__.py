@@ -1,0 +1,1 @@
+"""What every detector must keep, whoever wrote it: ``tapewatch detectors conform``."""
