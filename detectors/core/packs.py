@@ -14,7 +14,7 @@ import orjson
 from msgspec import Struct, convert
 
 from detectors.core.contract import RuleSpec
-from detectors.core.plugins import PACKS, plugged_in, refuse_own_names
+from detectors.core.plugins import PACKS, and_others, plugged_in
 from schemas.alerts import Severity
 
 RULES_MAX: Final = 64  # a step carries one bit a rule
@@ -72,9 +72,7 @@ def pack_names() -> list[str]:
     PluginError
         If another package brings a name that is taken.
     """
-    own = own_packs()
-    refuse_own_names(PACKS, own)
-    return [*own, *plugged_in(PACKS)]
+    return and_others(PACKS, own_packs())
 
 
 def load_pack(name: str) -> Pack:

@@ -53,17 +53,19 @@ def _package(point: EntryPoint) -> str:
     return "A package" if point.dist is None else f"Package {point.dist.name}"
 
 
-def refuse_own_names(group: str, own: list[str]) -> None:
-    """Refuse a name that Tapewatch has itself: which of the two is meant would be anyone's guess.
+def and_others(group: str, own: list[str]) -> list[str]:
+    """Return our own names and those that other packages bring.
 
     Raises
     ------
     PluginError
-        If there is one.
+        If one of theirs is one of ours: which of the two is meant would be anyone's guess.
     """
-    taken = sorted(set(own) & set(plugged_in(group)))
+    others = plugged_in(group)
+    taken = sorted(set(own) & set(others))
     if taken:
         raise PluginError(
             f"Another package brings {taken[0]} for {group}, which Tapewatch has itself; give it "
             "another name there, or uninstall that package."
         )
+    return [*own, *others]

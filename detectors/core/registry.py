@@ -11,7 +11,7 @@ from msgspec import Struct, ValidationError, convert
 import detectors
 from detectors.core.contract import Detector, RuleSpec
 from detectors.core.packs import load_rules, pack_names
-from detectors.core.plugins import DETECTORS, PluginError, plugged_in, refuse_own_names
+from detectors.core.plugins import DETECTORS, PluginError, and_others, plugged_in
 
 _UNLOADABLE: Final = (
     ImportError,
@@ -37,9 +37,7 @@ def detector_names() -> list[str]:
     PluginError
         If another package brings a name that is taken.
     """
-    own = own_names()
-    refuse_own_names(DETECTORS, own)
-    return sorted([*own, *plugged_in(DETECTORS)])
+    return sorted(and_others(DETECTORS, own_names()))
 
 
 def detector_type(name: str) -> type[Detector]:

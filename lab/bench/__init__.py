@@ -18,6 +18,7 @@ _BENCHES: Final = {
     "peers": "the same job by the engine as people use it, and by a plain loop",
     "soak": "half an hour at a pace: slope of memory, size of the recovery store",
     "snapshot": "how long snapshots hold a run up: whole, and as pointers to files",
+    "detectors": "nanoseconds an event and bytes a subject of every rule",
     "memory": "bytes an account, by table and as the system sees it",
     "crash": "kill runs again and again; nothing may be lost or doubled",
 }

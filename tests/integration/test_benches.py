@@ -9,8 +9,9 @@ import pytest
 
 from console import bench as command
 from console.exits import UsageProblem
+from detectors.core.registry import own_names
 from lab import bench
-from lab.bench import latency, peers, restart, scale, soak
+from lab.bench import detectors, latency, peers, restart, scale, soak
 from lab.bench.load import BURST_ORDERS, SELF_TRADES, Load, Paced, paced
 from lab.bench.plot import to_svg
 
@@ -68,6 +69,18 @@ def test_scale_counts_bytes_and_events() -> None:
     assert_whole(found)
     assert found["figures"]["accounts_5000"]["events_per_second"] > 0
     assert found["ratios"]["bytes_an_account_more"] > 100  # an account is a row in many tables
+
+
+@pytest.mark.slow
+def test_detectors_costs_each_rule_apart() -> None:
+    found = detectors.run(quick=True, say=silent)
+    assert_whole(found)
+    rules = found["figures"]["rules"]
+    assert set(rules) == set(found["ratios"]["share_of_stage"])
+    assert {rule["detector"] for rule in rules.values()} == set(own_names())
+    assert all(rule["bytes_a_subject"] >= rule["row_bytes"] for rule in rules.values())
+    assert all(rule["nanoseconds_an_event"] > 0 for rule in rules.values())
+    assert 0 < found["ratios"]["rules_of_stage"] < 1
 
 
 @pytest.mark.slow
