@@ -13,6 +13,7 @@ from console import options, screen
 from console.alert_panel import show_alert
 from console.commands import Command, group, takes
 from console.exits import UsageProblem
+from detectors.core.wording import count_of
 from flows.config import data_folder
 from flows.messages import alert_object
 from flows.store import AlertFilter, AlertRow, StoreReader
@@ -194,7 +195,8 @@ def _show_table(rows: list[AlertRow], *, has_more: bool) -> None:
     else:
         _show_in_pairs(console, rows)
     rest = ", and more: --limit N shows them" if has_more else ""
-    console.print(f"{len(rows):,} alerts{rest}. One of them whole: tapewatch alerts show ID")
+    count = count_of(len(rows), "alert")
+    console.print(f"{count}{rest}. One of them whole: tapewatch alerts show ID")
 
 
 def alert_table(rows: list[AlertRow]) -> Any:

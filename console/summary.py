@@ -7,6 +7,7 @@ from typing import Any, Final
 from rich.console import Console
 
 from console.screen import plain, table
+from detectors.core.wording import count_of
 from flows.store import HeadroomRow, StoreReader
 from ledger.verify import AuditError, verify_data
 
@@ -22,9 +23,9 @@ def show_run(
     seconds, events = summary["seconds"], summary["events"]
     rate = f" ({events / seconds:,.0f} events/s)" if seconds and is_new else ""
     console.print(
-        f"[bold]{events:,} events[/bold] of {summary['accounts']:,} accounts in "
-        f"{seconds:,.1f} s{rate}; {summary['late']:,} late, "
-        f"{summary['duplicates']:,} duplicates"
+        f"[bold]{count_of(events, 'event')}[/bold] of {count_of(summary['accounts'], 'account')} "
+        f"in {seconds:,.1f} s{rate}; {summary['late']:,} late, "
+        f"{count_of(summary['duplicates'], 'duplicate')}"
     )
     _show_counts(console, summary)
     with StoreReader(data / "store.sqlite3") as store:
