@@ -116,7 +116,7 @@ def _phase(subject: Any, total: Any, missing: Int) -> Any:
         subject["alarms"] = min(np.int64(subject["alarms"]) + 1, COUNT_MAX)
         clear(subject)
         return phase
-    if missing > 0 and subject["warned"] == 0 and subject["open"] == 0:
+    if missing > 0 and subject["units"] > 0 and subject["warned"] + subject["open"] == 0:
         subject["warned"] = 1
         return HEADROOM
     return 0
@@ -124,16 +124,29 @@ def _phase(subject: Any, total: Any, missing: Int) -> Any:
 
 @kernel
 def _meet(subject: Any, step: Any, memory: Any) -> None:
-    """Begin a subject's day, or all anew; evidence goes back as far as what is staked."""
+    """Begin a subject's day, or all anew."""
     if begins_day(subject, step):
         onset_ns = subject["onset_ns"]
         roll(subject, step, memory)
-        if subject["units"] > 0:
-            subject["onset_ns"] = onset_ns
+        subject["onset_ns"] = onset_ns
     if step["what"] & TRIPS_RESTART:
         clear(subject)
         forget_units(subject)
+
+
+@kernel
+def _count(subject: Any, step: Any, null_ppm: Int) -> None:
+    """Count a round trip into the run at hand, which is over once it is within the null.
+
+    A run's share won is above the null from its first round trip on. There is one whenever an
+    alarm is due: bets gain only where more is won than the null allows.
+    """
+    if subject["units"] == 0:
         subject["onset_ns"] = step["time_ns"]
+    pnl_e8 = step["trip_pnl_e8"]
+    count_units(subject, np.int64(1), np.int64(pnl_e8 > 0), pnl_e8)
+    if np.int64(subject["wins"]) * PPM <= null_ppm * np.int64(subject["units"]):
+        forget_units(subject)
 
 
 @kernel
@@ -142,11 +155,11 @@ def follow_bets(
 ) -> None:
     """Settle every round trip's bets, then grant what accrued for the next one.
 
-    ``figures`` = (outcome of a win, budget in 24 hours, the most that as many wins as a ring holds
-    multiply a score by, bits of ``what`` that a step must have all of); a loss is -1. ``staked``
-    has shape (BETS,). O(n), no allocation.
+    ``figures`` = (outcome of a win, the null in millionths, budget in 24 hours, the most that as
+    many wins as a ring holds multiply a score by, bits of ``what`` that a step must have all of); a
+    loss is -1. ``staked`` has shape (BETS,). O(n), no allocation.
     """
-    gain, budget, reach, needed = figures
+    gain, null_ppm, budget, reach, needed = figures
     for i in range(len(steps)):
         step = steps[i]
         if step["what"] & needed != needed:
@@ -156,15 +169,14 @@ def follow_bets(
             continue
         subject = memory.rows[row]
         _meet(subject, step, memory)
-        pnl_e8 = step["trip_pnl_e8"]
-        count_units(subject, np.int64(1), np.int64(pnl_e8 > 0), pnl_e8)
-        total = settle(subject, staked, gain if pnl_e8 > 0 else -1.0)
+        _count(subject, step, null_ppm)
+        total = settle(subject, staked, gain if step["trip_pnl_e8"] > 0 else -1.0)
         # While this is below 1, no finding is due within as many rows as a ring holds.
         is_near = (total + RECENT * budget) * reach >= 1.0
         remember(subject, step, memory, is_near or subject["open"] != 0)
         missing = _missing(subject, staked, gain) if is_near else np.int64(0)
         phase = _phase(subject, total, missing)
-        grant(subject, step["time_ns"], step["day_end_ns"], budget)
+        grant(subject, step["time_ns"], budget)
         if phase == 0:
             continue
         record = out[emit_step(out, count, phase, i, step["time_ns"], subject, memory)]
@@ -172,7 +184,7 @@ def follow_bets(
         record["numbers"][MISSING] = missing
         record["numbers"][ALARMS] = subject["alarms"]
         if phase != HEADROOM:
-            subject["onset_ns"] = step["time_ns"]  # what comes now is evidence anew
+            forget_units(subject)  # what comes now is evidence anew
 
 
 class CertifiedWinRate(Detector):
@@ -194,7 +206,7 @@ class CertifiedWinRate(Detector):
         gain = (1 - p.null_rate) / p.null_rate
         reach = most_of(gain) ** RECENT
         needed = TRIP | (SIMULATED if p.simulated_only else 0)
-        figures = (gain, p.budget, reach, needed)
+        figures = (gain, round(p.null_rate * PPM), p.budget, reach, needed)
         follow_bets(steps, self.selection, figures, staked, memory, out.records, out.count)
 
     def explain(self, finding: np.void) -> Explanation:
@@ -202,9 +214,10 @@ class CertifiedWinRate(Detector):
         p = self.params
         units, wins, rate = units_of(finding)
         why = (
-            f"{wins:,} of {count_of(units, 'round trip')} made money ({rate:.1%}): more than luck "
-            f"explains where at most {p.null_rate:.0%} are won. Of all accounts of which that "
-            f"holds, at most {p.alarms_a_day:g} a day are named by all tests together, on average."
+            f"{wins:,} of {count_of(units, 'round trip')} in one run made money ({rate:.1%}): more "
+            f"than luck explains where at most {p.null_rate:.0%} are won. Of all accounts of which "
+            f"that holds, at most {p.alarms_a_day:g} a day are named by all tests together, on "
+            "average."
         ) + standing(finding, self.rule)
         evidence = {
             "unit": "round_trip",

@@ -133,8 +133,9 @@ class TurnedScans(LoneScans):
 
     def begin(self, first: int) -> None:
         """See ``Scans``."""
+        if self._first is None:
+            self._need(first)  # a later part may be further on, while blocks before it are in use
         self._first = first if self._first is None else min(first, self._first)
-        self._need(first)
 
     def _need(self, number: int) -> None:
         self._needed = max(number, self._needed)

@@ -121,6 +121,7 @@ class Policy:
         # Per shard, when open episodes end, soonest first; may name some that are closed by now.
         self._ends: dict[int, list[tuple[int, str]]] = {}
         for key, episode in state.episodes.items():
+            episode.alert = episode.alert.copy()  # of a snapshot, it would keep all of that
             heappush(self._ends.setdefault(episode.shard, []), (episode.day_end_ns, key))
         self._cases = CaseDays(state.cases, notices.shard_of)
 

@@ -13,13 +13,14 @@ DAY_NS = 86_400 * 10**9
 class Bank:
     """One subject's scores.
 
-    Each share f of them is staked on every outcome; what accrues with time is shared evenly, after
-    an outcome, for the day's part since the last grant.
+    Each share f of them is staked on every outcome; what accrued until the earlier of the last two
+    outcomes is shared evenly, from the second of them on, 24 hours' budget at most.
     """
 
     budget: float  # in 24 hours
     scores: list[float] = field(default_factory=lambda: [0.0] * len(SHARES))
     granted_ns: int = 0
+    latest_ns: int = 0
 
     def settle(self, outcome: float) -> bool:
         """Say whether an alarm is due, after which scores are 0 again."""
@@ -29,12 +30,16 @@ class Bank:
         self.scores = [0.0] * len(SHARES)
         return True
 
-    def grant(self, time_ns: int, day_end_ns: int) -> None:
-        begin_ns = max(self.granted_ns, day_end_ns - DAY_NS)
-        if time_ns > begin_ns:
-            self.granted_ns = time_ns
-            each = self.budget * ((time_ns - begin_ns) / DAY_NS) / len(SHARES)
+    def grant(self, time_ns: int) -> None:
+        reached_ns = min(self.latest_ns, time_ns)
+        self.latest_ns = time_ns
+        if reached_ns <= self.granted_ns:
+            return
+        begin_ns = max(self.granted_ns, reached_ns - DAY_NS)
+        if self.granted_ns:
+            each = self.budget * ((reached_ns - begin_ns) / DAY_NS) / len(SHARES)
             self.scores = [s + each for s in self.scores]
+        self.granted_ns = reached_ns
 
 
 def plain_sum(numbers: Iterable[float]) -> float:

@@ -498,9 +498,12 @@ def certified_win_rate(
             bank.scores = [0.0] * len(bank.scores)
         is_won = step.trip_pnl_e8 > 0
         trips[account].append(is_won)
+        if sum(trips[account]) <= null_rate * len(trips[account]):
+            trips[account].clear()  # the run is over
         if bank.settle((1 - null_rate) / null_rate if is_won else -1.0):
             phase = "growth" if (account, day) in alarmed else "opening"
             alarmed.add((account, day))
             found.append((row, phase, account, (len(trips[account]), sum(trips[account]))))
-        bank.grant(step.time_ns, (step.day + 1) * DAY_NS)
+            trips[account].clear()
+        bank.grant(step.time_ns)
     return found

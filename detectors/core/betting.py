@@ -27,7 +27,11 @@ BETS: Final = 8
 SHARES: Final = (0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9, 0.99)
 FACTOR_MAX: Final = 8.0  # one outcome alone does not decide; smaller factors keep the bound
 RESERVE: Final = 1.1  # a tenth more subjects than were planned for may come
-SCORES: Final[list[Any]] = [("granted_ns", "<i8"), ("scores", "<f8", (BETS,))]
+SCORES: Final[list[Any]] = [
+    ("granted_ns", "<i8"),  # up to then; 0: nothing yet
+    ("latest_ns", "<i8"),  # time of the outcome before
+    ("scores", "<f8", (BETS,)),
+]
 _DAY_NS: Final = 86_400 * SECOND_NS
 
 
@@ -81,17 +85,22 @@ def clear(subject: Any) -> None:
 
 
 @inlined
-def grant(subject: Any, time_ns: Int, day_end_ns: Int, budget: Any) -> None:
-    """Grant what accrued since the last time on this trading day, at ``budget`` in 24 hours.
+def grant(subject: Any, time_ns: Int, budget: Any) -> None:
+    """Grant what accrued up to the time that two outcomes in a row have reached.
 
-    Called after an outcome and before the next one, so that no grant knows what it will meet.
-    Days without an outcome grant nothing.
+    At ``budget`` in 24 hours, and for 24 hours at most. Called after an outcome and before the
+    next one, so that no grant knows what it will meet. One wild clock moves nothing.
     """
-    begin_ns = max(subject["granted_ns"], day_end_ns - _DAY_NS)
-    if time_ns <= begin_ns:
+    reached_ns = min(np.int64(subject["latest_ns"]), np.int64(time_ns))
+    subject["latest_ns"] = time_ns
+    if reached_ns <= subject["granted_ns"]:
         return
-    subject["granted_ns"] = time_ns
-    amount = budget * (np.float64(time_ns - begin_ns) / np.float64(_DAY_NS)) / np.float64(BETS)
+    begin_ns = max(np.int64(subject["granted_ns"]), reached_ns - _DAY_NS)
+    is_first = subject["granted_ns"] == 0
+    subject["granted_ns"] = reached_ns
+    if is_first:
+        return
+    amount = budget * (np.float64(reached_ns - begin_ns) / np.float64(_DAY_NS)) / np.float64(BETS)
     for k in range(BETS):
         subject["scores"][k] += amount
 

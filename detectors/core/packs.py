@@ -8,13 +8,14 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import Any, Final, Literal
 
 import orjson
-from msgspec import Struct, convert
+from msgspec import MsgspecError, Struct, convert
 
 from detectors.core.contract import RuleSpec
-from detectors.core.plugins import PACKS, and_others, plugged_in
+from detectors.core.plugins import PACKS, PluginError, and_others, plugged_in
 from schemas.alerts import Severity
 
 RULES_MAX: Final = 64  # a step carries one bit a rule
@@ -82,9 +83,28 @@ def load_pack(name: str) -> Pack:
     ------
     FileNotFoundError
         If there is no pack of that name.
+    PluginError
+        If another package's cannot be read.
     """
     package = plugged_in(PACKS).get(name)
-    folder = files("detectors") / "packs" if package is None else files(package)
+    if package is None:
+        return _read_pack(files("detectors") / "packs", name)
+    try:
+        pack = _read_pack(files(package), name)
+    except (ImportError, OSError, ValueError, TypeError, MsgspecError) as error:
+        raise PluginError(
+            f"The rule pack {name} of the package {package} cannot be read: {error}. Mend that "
+            "package, or uninstall it."
+        ) from error
+    if pack.id != name:
+        raise PluginError(
+            f"The rule pack {name} of the package {package} calls itself {pack.id}; give it one "
+            "name."
+        )
+    return pack
+
+
+def _read_pack(folder: Traversable, name: str) -> Pack:
     text = (folder / f"{name}.toml").read_text(encoding="utf-8")
     return convert(tomllib.loads(text), Pack)
 
@@ -108,6 +128,14 @@ def load_rules(
     ]
     if len(rules) > RULES_MAX:
         raise ValueError(f"{len(rules)} rules are active; at most {RULES_MAX} can be at once")
+    packs_by_id: dict[str, str] = {}
+    for rule in rules:
+        other = packs_by_id.setdefault(rule.id, rule.pack)
+        if other != rule.pack:
+            raise PluginError(
+                f"The packs {other} and {rule.pack} both have a rule {rule.id}; leave one of them "
+                "out of packs.enabled, or give its rule another id."
+            )
     return rules
 
 

@@ -7,18 +7,25 @@ from types import ModuleType
 from typing import Any, Final
 
 from msgspec import Struct, ValidationError, convert
+from numba.core.errors import NumbaError
 
 import detectors
 from detectors.core.contract import Detector, RuleSpec
 from detectors.core.packs import load_rules, pack_names
 from detectors.core.plugins import DETECTORS, PluginError, and_others, plugged_in
 
+# What running somebody's module may raise.
 _UNLOADABLE: Final = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
     ImportError,
-    SyntaxError,
     LookupError,
     NameError,
-    AttributeError,
+    NumbaError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
     TypeError,
     ValueError,
 )
@@ -46,9 +53,9 @@ def detector_type(name: str) -> type[Detector]:
     Raises
     ------
     LookupError
-        If there is no such module, or it does not define exactly one detector.
+        If there is no such detector.
     PluginError
-        If it is another package's, and cannot be loaded.
+        If it cannot be loaded, or its module does not define exactly it.
     """
     if name not in detector_names():
         raise LookupError(f"there is no detector {name!r}; there are {', '.join(detector_names())}")
@@ -60,8 +67,12 @@ def detector_type(name: str) -> type[Detector]:
         and issubclass(value, Detector)
         and value.__module__ == module.__name__
     ]
-    if len(found) != 1:
-        raise LookupError(f"{module.__name__} defines {len(found)} detectors instead of one")
+    if len(found) != 1 or found[0].name != name:
+        raise PluginError(
+            f"{module.__name__} must define one detector, named {name}; it defines "
+            f"{', '.join(kind.name for kind in found) or 'none'}. Mend that package, or uninstall "
+            "it."
+        )
     return found[0]
 
 

@@ -101,18 +101,21 @@ def main(day: str, rounds: int) -> None:
     told = {
         "stage_nanoseconds_an_event": round(min(w.stage_ns for w in watches) / events, 2),
         "rules": rules,
-        "course": {rule: _course(took) for rule, took in watches[-1].course.items()},
+        "course": {rule: _course(took, events) for rule, took in watches[-1].course.items()},
     }
     sys.stdout.buffer.write(msgspec_json.encode(told))
 
 
-def _course(took_ns: list[int]) -> list[tuple[int, float]]:
+def _course(took_ns: list[int], rows: int) -> list[tuple[int, float]]:
     """Return (rows so far, nanoseconds a row since the last point)."""
+    so_far = [min(rows, ROWS_AT_ONCE * (k + 1)) for k in range(len(took_ns))]
     step = 1 + len(took_ns) // POINTS_MAX
-    ends = took_ns[step - 1 :: step]
-    spans = [end - begin for begin, end in pairwise([0, *ends])]
-    rows = step * ROWS_AT_ONCE
-    return [(rows * (k + 1), round(span / rows, 2)) for k, span in enumerate(spans)]
+    points = list(zip(so_far, took_ns, strict=True))
+    chosen = [(0, 0), *points[step - 1 : -1 : step], points[-1]]
+    return [
+        (end[0], round((end[1] - begin[1]) / (end[0] - begin[0]), 2))
+        for begin, end in pairwise(chosen)
+    ]
 
 
 def _watch(calendars: TradingDays, columns: EventColumns) -> Watch:

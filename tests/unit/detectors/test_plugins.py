@@ -49,13 +49,19 @@ class Site:
         self._monkeypatch = monkeypatch
 
     def install(
-        self, package: str, detectors: str = "", packs: str = "", module: str = MODULE
+        self,
+        package: str,
+        detectors: str = "",
+        packs: str = "",
+        *,
+        module: str = MODULE,
+        pack: str = PACK,
     ) -> None:
         place = self._folder / package
         (place / package).mkdir(parents=True)
         (place / package / "__init__.py").touch()
         (place / package / "another.py").write_text(module)
-        (place / package / "theirs.toml").write_text(PACK)
+        (place / package / "theirs.toml").write_text(pack, encoding="utf-8")
         known = place / f"{package}-1.0.dist-info"
         known.mkdir()
         (known / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
@@ -101,6 +107,51 @@ def test_two_packages_with_one_name_are_both_named(site: Site) -> None:
     site.install("second", "another = second.another")
     with pytest.raises(PluginError, match=r"Package \w+ and Package \w+ both bring another"):
         detector_names()
+
+
+@pytest.mark.parametrize(
+    ("package", "module", "said"),
+    [
+        ("none", "x = 1\n", "must define one detector, named another; it defines none"),
+        ("misnamed", MODULE.replace('"another"', '"other"'), "named another; it defines other"),
+        ("raising", "raise RuntimeError('no licence')\n", "no licence"),
+    ],
+)
+def test_a_module_that_does_not_define_it_is_named(
+    site: Site, package: str, module: str, said: str
+) -> None:
+    site.install(package, f"another = {package}.another", module=module)
+    with pytest.raises(PluginError, match=said):
+        detector_type("another")
+
+
+@pytest.mark.parametrize(
+    ("package", "pack", "said"),
+    [
+        ("torn_pack", "id = \n", "cannot be read: Invalid value"),
+        ("short_pack", 'id = "theirs"\n', "missing required field"),
+        ("renamed_pack", PACK.replace('"theirs"', '"thine"'), "calls itself thine"),
+    ],
+)
+def test_a_pack_that_cannot_be_read_is_named(
+    site: Site, package: str, pack: str, said: str
+) -> None:
+    site.install(package, packs=f"theirs = {package}", pack=pack)
+    with pytest.raises(PluginError, match=said):
+        load_pack("theirs")
+
+
+def test_a_pack_of_a_package_that_is_not_there_is_named(site: Site) -> None:
+    site.install("empty", packs="theirs = no_such_package")
+    with pytest.raises(PluginError, match="No module named 'no_such_package'"):
+        load_pack("theirs")
+
+
+def test_two_packs_with_one_rule_are_both_named(site: Site) -> None:
+    pack = PACK.replace("theirs.cancels", "source.win_rate").replace("another", "cancel_count")
+    site.install("twice", packs="theirs = twice", pack=pack)
+    with pytest.raises(PluginError, match="source and theirs both have a rule source"):
+        load_rules(pack_names())
 
 
 def test_one_that_cannot_be_loaded_says_why(site: Site) -> None:

@@ -2,14 +2,14 @@
 
 import resource
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from plan_parts import lines, story
 
@@ -52,7 +52,7 @@ class Reader:
         path: Path,
         board: ScanBoard | None,
         process: int,
-        first: int,
+        first: int | list[int],
         behind: int = 0,
         *,
         is_copying: bool = False,
@@ -63,10 +63,15 @@ class Reader:
         if board is not None:
             self.source.share(board, process, None if is_copying else self._pace.done)
         mine = range(process, self.source.parts, count)
+        begins = [first] * len(mine) if isinstance(first, int) else first
         self.parts = [
-            LanePart(part, first, self.source.items(part, first), 2**40, self._pace, lambda: False)
-            for part in mine
+            LanePart(part, begin, self.source.items(part, begin), 2**40, self._pace, lambda: False)
+            for part, begin in zip(mine, begins, strict=True)
         ]
+        for part, begin in zip(mine, begins, strict=True):
+            if begin:  # shards that resume say where they stand
+                for shard in range(part, SHARDS, self.source.parts):
+                    self._pace.applied(shard, begin)
         self._behind = behind * SHARDS // count  # what its shards are behind its parts
         self._given: deque[ShardBlock] = deque()
         self.taken: dict[tuple[int, int], tuple[Any, ...]] = {}
@@ -102,7 +107,11 @@ def finish(found: list[Reader]) -> None:
 
 @contextmanager
 def readers(
-    path: Path, firsts: list[int], behind: int = 0, *, is_copying: bool = False
+    path: Path,
+    firsts: Sequence[int | list[int]],
+    behind: int | tuple[int, ...] = 0,
+    *,
+    is_copying: bool = False,
 ) -> Iterator[list[Reader]]:
     with open_memory(OPTION.block_bytes) as handle:
         assert handle is not None
@@ -110,8 +119,9 @@ def readers(
             ScanBoard(handle, len(firsts), process, OPTION.block_bytes).clear()
             for process in range(len(firsts))
         ]
+        each = (behind,) * len(firsts) if isinstance(behind, int) else behind
         yield [
-            Reader(path, boards[k], k, firsts[k], behind, is_copying=is_copying)
+            Reader(path, boards[k], k, firsts[k], each[k], is_copying=is_copying)
             for k in range(len(firsts))
         ]
 
@@ -163,6 +173,34 @@ def test_who_scans_what_changes_nothing(
                 place: block
                 for place, block in alone.items()
                 if place[0] >= begins[process] and place[1] % 8 % len(found) == process
+            }
+            assert reader.taken == mine
+
+
+@settings(max_examples=25)
+@given(
+    st.lists(st.lists(st.integers(0, 14), min_size=4, max_size=4), min_size=2, max_size=2),
+    st.lists(st.integers(0, 1), max_size=60),
+    st.tuples(st.integers(0, 3), st.integers(0, 3)),
+)
+@example([[6, 5, 6, 6], [5, 5, 5, 5]], [0, 1, 0, 0, *[1] * 60], (3, 0))
+def test_parts_that_resume_apart_keep_their_rows(
+    day: Path,
+    alone: dict[tuple[int, int], Any],
+    firsts: list[list[int]],
+    turns: list[int],
+    behind: tuple[int, int],
+) -> None:
+    with readers(day, firsts, behind) as found:
+        for turn in turns:
+            found[turn].step()
+        finish(found)
+        for process, reader in enumerate(found):
+            begins = dict(zip(range(process, 8, 2), firsts[process], strict=True))
+            mine = {
+                (number, shard): block
+                for (number, shard), block in alone.items()
+                if number >= begins.get(shard % 8, number + 1)
             }
             assert reader.taken == mine
 
