@@ -258,6 +258,11 @@ def detectors_test(asked: TestAsked) -> None:
     config = read_config(asked.data, asked.flags, asked.config_file)
     rules = [r.id for r in rules_of(config) if asked.name in {None, r.detector}]
     trial: Any = import_module("console.rule_trial")  # with a simulator and calendars: slow
+    if trial.PLANTED_RULES.isdisjoint(rules):
+        raise exits.UsageProblem(
+            f"Nothing is planted for {asked.name}, since no figure of it says exactly who must "
+            f"alert. Hold it to its contract: tapewatch detectors conform {asked.name}"
+        )
     with CountProgress(None, "trying rules on planted behaviour") as progress:
         trials = trial.try_rules(rules, asked.flags or [], progress.update, heavy=asked.all_plants)
     if asked.as_json:

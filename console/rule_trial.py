@@ -3,6 +3,7 @@
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +16,7 @@ from flows.store import StoreReader
 from lab.plants_table import accounts_of
 from lab.simulator import Market, SimulatorConfig, Truth
 from lab.simulator.lookalikes import LOOK_ALIKES
-from lab.simulator.plants import FAMILIES
+from lab.simulator.plants import FAMILIES, PLANTED_RULES
 
 STRENGTHS: Final = (0.8, 1.0, 3.0)
 SEED: Final = 7
@@ -75,7 +76,7 @@ def try_rules(
                 if alert.state != "withdrawn":
                     for account_id in accounts_of(alert.account_id, alert.evidence):
                         alerted[account_id].add(alert.rule_id)
-    wanted = set(rules)
+    wanted = PLANTED_RULES.intersection(rules)
     return [_trial(one, wanted, alerted[one.account_id]) for one in _in_order(market.truth())]
 
 
@@ -91,7 +92,7 @@ def _in_order(truth: Sequence[Truth]) -> list[Truth]:
     return sorted(truth, key=lambda one: (one.innocent, one.behaviour, one.strength, one.variant))
 
 
-def _trial(one: Truth, wanted: set[str], alerted: set[str]) -> Trial:
+def _trial(one: Truth, wanted: AbstractSet[str], alerted: set[str]) -> Trial:
     return Trial(
         behaviour=one.behaviour,
         strength=0.0 if one.innocent else one.strength,

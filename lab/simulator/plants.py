@@ -287,3 +287,5 @@ FAMILIES: Final = (
     Family("self_trading.owner", SELF_TRADING, _COMMODITY, 5, _self_trading, linked="owner"),
     Family("self_trading.group", SELF_TRADING, _INDEX, 5, _self_trading, linked="group"),
 )  # fmt: skip
+# Rules whose figures say exactly who must alert; tests with a bound are not among them.
+PLANTED_RULES: Final = frozenset(family.rule for family in FAMILIES)
