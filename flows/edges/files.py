@@ -133,7 +133,7 @@ class FileBlocks:
         """Return block ``number``, read into ``room``, which its bytes then are part of.
 
         None for what only ``read`` can do: packed files, blocks in which no line starts or for
-        which there is no room, and those with a long line where they end.
+        which there is no room, and those with a long line where they begin or end.
         """
         file, end = self._bytes, (number + 1) * self.block_bytes
         if not isinstance(file, PlainBytes):
