@@ -23,6 +23,7 @@ from flows.live_flow import LiveSource
 from flows.observe.observer import Observer, Part
 from flows.plan import Plan
 from flows.shared_scans import ScanBoard
+from flows.snapshots import Snapshots, threads_for
 from flows.sources import FileSource, LaneItem, Source
 from flows.steps import AccountStep, ShardMessage
 from flows.writer import WriterStep
@@ -74,7 +75,8 @@ def build_flow(plan: Plan, run_key: str, hooks: "Hooks") -> Dataflow:
 
     @guard.call
     def start_accounts(state: Any) -> Any:
-        return guard.logic(observer.logic(AccountLogic(start_shard, plan, pace, state), "accounts"))
+        logic = AccountLogic(start_shard, plan, pace, state, snapshots)
+        return guard.logic(observer.logic(logic, "accounts"))
 
     def start_instrument(index: int, state: Any) -> InstrumentStep:
         return plan.instrument_step(index, make_instruments, state)
@@ -93,6 +95,7 @@ def build_flow(plan: Plan, run_key: str, hooks: "Hooks") -> Dataflow:
 
     flow = Dataflow("tapewatch")
     pace = Pace(_window(plan))
+    snapshots = Snapshots(threads_for(hooks.processes))
     lanes: Stream[LaneItem] = op.input(
         "lanes", flow, guard.source(_input(source, plan, pace, hooks))
     )
@@ -296,10 +299,12 @@ class AccountLogic(StatefulBatchLogic[ShardBlock, ShardMessage, dict[str, Any]])
         plan: Plan,
         pace: Pace,
         state: dict[str, Any] | None,
+        snapshots: Snapshots,
     ) -> None:
         self._start = start
         self._plan = plan
         self._pace = pace
+        self._snapshots = snapshots
         self._step = None if state is None else start(state["shard"], state["step"])
         if self._step is not None:
             pace.applied(self._step.shard, self._step.next_number)
@@ -313,6 +318,7 @@ class AccountLogic(StatefulBatchLogic[ShardBlock, ShardMessage, dict[str, Any]])
         """Take blocks; keep the state for ever."""
         if self._step is None:
             self._step = self._start(values[0].shard, None)
+        self._snapshots.will_change(self._step)
         messages = [message for block in values for message in self._step.take(block)]
         self._pace.applied(self._step.shard, self._step.next_number)
         return messages, StatefulBatchLogic.RETAIN
@@ -325,7 +331,7 @@ class AccountLogic(StatefulBatchLogic[ShardBlock, ShardMessage, dict[str, Any]])
         """Copy the state."""
         assert self._step is not None
         self._plan.crash("snapshot.account")
-        return {"shard": self._step.shard, "step": self._step.snapshot()}
+        return {"shard": self._step.shard, "step": self._snapshots.of(self._step)}
 
 
 class InstrumentLogic(StatefulBatchLogic[InstrumentMessage, ShardMessage, dict[str, Any]]):

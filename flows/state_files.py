@@ -3,7 +3,8 @@
 The engine pickles and stores whole every snapshot it is given, which takes seconds once state is
 large. Beyond a bound a shard's arrays therefore go to ``DATA/state/shard-NN``: a base, and behind
 it a log of the pages that changed, durable before the pointer is returned. When the log has grown
-twice as long as the base, another thread writes both together as a new base, from the files alone.
+twice as long as the base, another thread writes both together as a new base, from the files alone;
+a few shards at a time, and the others once it is their turn.
 
 A run goes on from the last epoch that was complete everywhere. So a file stays until three newer
 snapshots of its shard do without it: the epoch before the one in flight is durable by then.
@@ -11,8 +12,9 @@ snapshots of its shard do without it: the epoch before the one in flight is dura
 
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -23,6 +25,10 @@ from flows.state_segments import Segment, SegmentFile, read_segments, sync_folde
 
 POINTERS_KEPT: Final = 3
 LOG_SHARE: Final = 2  # of the base: writing bases more often would cost what the log saves
+LOG_SHARE_MOST: Final = 4  # of the base: no shard waits for its turn beyond that
+JOBS_AT_ONCE: Final = (
+    4  # shards grow alike, and all at once they would take a processor for seconds
+)
 _UNFINISHED: Final = ".new"
 
 
@@ -58,16 +64,31 @@ class PointedState(NamedTuple):
 
 
 class Compactor:
-    """The one thread of a process that writes bases anew; started when first needed."""
+    """The one thread of a process that writes bases anew; begins with the first job.
+
+    Its methods may be called from any thread.
+    """
 
     def __init__(self) -> None:
-        self._executor: Executor | None = None
+        self._executor = ThreadPoolExecutor(1, "tapewatch-state")
+        self._waiting = 0
+        self._lock = Lock()
+
+    @property
+    def has_room(self) -> bool:
+        """Say whether few enough jobs wait that another shard's turn has come."""
+        return self._waiting < JOBS_AT_ONCE
 
     def submit(self, job: Callable[[], Segment]) -> "Future[Segment]":
         """Do a job soon."""
-        if self._executor is None:
-            self._executor = ThreadPoolExecutor(1, "tapewatch-state")
-        return self._executor.submit(job)
+        self._count(1)
+        future = self._executor.submit(job)
+        future.add_done_callback(lambda _future: self._count(-1))
+        return future
+
+    def _count(self, more: int) -> None:
+        with self._lock:
+            self._waiting += more
 
 
 class ShardFiles:
@@ -163,7 +184,9 @@ class ShardFiles:
     def _compact_when_due(self) -> None:
         """Have base and log written together, once the log is long."""
         base, *logs = self._segments
-        if self._job is not None or sum(log.size for log in logs) < LOG_SHARE * base.size:
+        share = sum(log.size for log in logs) / base.size
+        is_due = share >= LOG_SHARE and (self._compactor.has_room or share >= LOG_SHARE_MOST)
+        if self._job is not None or not is_due:
             return
         self._log = None  # what changes from here on goes to another file
         segments, name = tuple(self._segments), f"base-{self._generation:010}"

@@ -148,6 +148,16 @@ class PackedPages:
         unpack_pages(self.pages, self.bitmap, self.kept, target.view(np.uint64))
 
 
+def _resized(old: Words, size: int) -> tuple[Words, int]:
+    """Return room for so many hashes, with the old ones, and how many of them there are."""
+    if len(old) == size:
+        return old, size
+    hashes = np.zeros(size, np.uint64)
+    known = min(len(old), size)
+    hashes[:known] = old[:known]
+    return hashes, known
+
+
 class PageHashes:
     """The hashes of all pages of a shard's arrays, as they were last written."""
 
@@ -160,9 +170,7 @@ class PageHashes:
         for name, data in parts.items():
             words, tail = words_of(data)
             old = self._held.get(name, np.zeros(0, np.uint64))
-            hashes = np.zeros(page_count(len(data)), np.uint64)
-            known = min(len(old), len(hashes))
-            hashes[:known] = old[:known]
+            hashes, known = _resized(old, page_count(len(data)))
             dirty = np.empty(len(hashes), np.int32)
             found[name] = dirty[: find_dirty(words, tail, hashes, known, dirty)].copy()
             self._held[name] = hashes

@@ -19,6 +19,7 @@ from flows.state_pages import PAGE_BYTES, PAGE_WORDS, Bytes, Indices, PackedPage
 
 _MAGIC: Final = b"TWS1"
 _LENGTH: Final = 8
+_SPARE: Final = 4  # a quarter: most arrays grow from record to record, and few are copied each time
 _ADVICE: Final = (
     "The folders state and recovery belong together: restore both from one copy of the data "
     "folder. Without one, start again with another --data; the same input gives the same alert ids."
@@ -178,12 +179,16 @@ def _take(data: bytes, place: int, dtype: Any, count: int) -> tuple[Any, int]:
 
 
 def _resized(old: Bytes | None, size: int) -> Bytes:
-    """Return so many bytes that begin with the old ones; zeros behind them."""
-    if old is not None and old.base is not None and len(old.base) == size:
-        whole: Bytes = old.base
+    """Return at least so many bytes that begin with the old ones.
+
+    What stands beyond them may be anything: whatever a record adds to an array it holds whole.
+    """
+    base = None if old is None else old.base
+    if base is not None and len(base) >= size:
+        whole: Bytes = base
         return whole
-    resized = np.zeros(size, np.uint8)
+    room = size if base is None else page_count(size + size // _SPARE) * PAGE_BYTES
+    resized = np.zeros(room, np.uint8)
     if old is not None:
-        kept = min(len(old), size)
-        resized[:kept] = old[:kept]
+        resized[: len(old)] = old
     return resized

@@ -318,7 +318,8 @@ def _is_accepted(arrays: Any, settings: Any, row: Any, carry: Any) -> Any:
         return False
     clock_ns = max(carry[1], row["clock_ns"])
     window = clock_ns // settings.duplicate_window_ns if clock_ns > 0 else np.int64(0)
-    if is_duplicate(arrays.seen, arrays.seen_meta, row, window, settings.duplicates_max):
+    slots, keys, meta = arrays.seen_slots, arrays.seen_keys, arrays.seen_meta
+    if is_duplicate(slots, keys, meta, row, window, settings.duplicates_max):
         arrays.totals[DUPLICATES] += 1
         return False
     if row["account_1"] == 0 and row["account_2"] == 0:
@@ -349,7 +350,7 @@ def _fetch_ahead(arrays: Any, rows: Any, i: Int) -> None:
         fetch_head(arrays.account_heads, row["account_1"])
         fetch_head(arrays.contract_heads, contract_key(row["account_1"], row["instrument_1"]))
         fetch_head(arrays.order_heads, order_keys(row, row["order_1"])[0])
-        fetch_keys(arrays.seen, row["event_1"])
+        fetch_keys(arrays.seen_slots, row["event_1"])
     if i + _NEAR < len(rows):
         row = rows[i + _NEAR]
         fetch_row(arrays.account_heads, arrays.accounts, row["account_1"])

@@ -12,16 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.core.contract_table import ContractTable
-from detectors.core.duplicates import (
-    SEEN_CAPACITY_MIN,
-    SEEN_COUNT,
-    SEEN_FORCED,
-    WINDOW_NONE,
-    held,
-    refill,
-)
+from detectors.core.duplicates import SEEN_FORCED, Seen
 from detectors.core.registrations import REGISTRATION, Registrations
-from detectors.core.room import zeroed
 from detectors.core.tables import Table
 
 _KEYS: Final = [("key_1", "<u8"), ("key_2", "<u8"), ("next", "<i4")]
@@ -89,9 +81,6 @@ EVENTS, LATE, DUPLICATES, UNKNOWN_ORDERS, REPEATED, WITHOUT_ACCOUNT, UNSEEN, LET
 )
 
 
-_META_NEW: Final = (0, 0, WINDOW_NONE, 0)
-
-
 class StageArrays(NamedTuple):
     """Everything the kernel touches, as one argument."""
 
@@ -109,7 +98,8 @@ class StageArrays(NamedTuple):
     instrument_heads: NDArray[np.int32]
     instruments: NDArray[np.void]
     registrations: NDArray[np.void]
-    seen: NDArray[np.uint64]
+    seen_slots: NDArray[np.uint64]
+    seen_keys: NDArray[np.uint64]
     seen_meta: NDArray[np.int64]
     totals: NDArray[np.int64]
     day_starts: NDArray[np.int64]
@@ -158,16 +148,11 @@ class AccountState:
     orders: Table = field(default_factory=lambda: Table.of(ORDER))
     instruments: Table = field(default_factory=lambda: Table.of(INSTRUMENT))
     registrations: Registrations = field(default_factory=Registrations)
-    seen: NDArray[np.uint64] = field(
-        default_factory=lambda: np.zeros((2, SEEN_CAPACITY_MIN, 2), np.uint64)
-    )
-    seen_meta: NDArray[np.int64] = field(default_factory=lambda: np.array(_META_NEW, np.int64))
+    seen: Seen = field(default_factory=Seen)
     totals: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(TOTAL_NAMES), np.int64))
 
-    # Lanes other than the one whose turn it is: sets, meta. Each rotates by its own lane's time.
-    seen_elsewhere: dict[int, tuple[NDArray[np.uint64], NDArray[np.int64]]] = field(
-        default_factory=dict
-    )
+    # Lanes other than the one whose turn it is. Each one's sets rotate by its own lane's time.
+    seen_elsewhere: dict[int, Seen] = field(default_factory=dict)
     lane: int = 0
     contracts: ContractTable = field(init=False)
 
@@ -179,30 +164,15 @@ class AccountState:
         """Take the duplicate sets of a lane for the rows to come."""
         if lane == self.lane:
             return
-        self.seen_elsewhere[self.lane] = (self.seen, self.seen_meta)
+        self.seen_elsewhere[self.lane] = self.seen
         self.lane = lane
-        if lane not in self.seen_elsewhere:
-            sets = np.zeros((2, SEEN_CAPACITY_MIN, 2), np.uint64)
-            self.seen_elsewhere[lane] = (sets, np.array(_META_NEW, np.int64))
-        self.seen, self.seen_meta = self.seen_elsewhere.pop(lane)
+        self.seen = self.seen_elsewhere.pop(lane) if lane in self.seen_elsewhere else Seen()
 
     @property
     def forced_rotations(self) -> int:
         """How often a full set was rotated early."""
-        metas = [self.seen_meta, *(meta for _, meta in self.seen_elsewhere.values())]
-        return sum(int(meta[SEEN_FORCED]) for meta in metas)
-
-    def reserve_seen(self, rows: int, seen_max: int) -> None:
-        """Make room for the keys of ``rows`` rows."""
-        need = 2 * min(int(self.seen_meta[SEEN_COUNT]) + rows, seen_max)
-        if need > self.seen.shape[1]:
-            self._grow_seen(1 << (need - 1).bit_length())
-
-    def _grow_seen(self, capacity: int) -> None:
-        grown = zeroed((2, capacity, 2), np.uint64)
-        for side in range(2):
-            refill(grown[side], held(self.seen[side]))
-        self.seen = grown
+        lanes = [self.seen, *self.seen_elsewhere.values()]
+        return sum(int(seen.meta[SEEN_FORCED]) for seen in lanes)
 
     def arrays(self, day_starts: Any, day_numbers: Any) -> StageArrays:
         """Bundle the arrays for the kernel."""
@@ -221,8 +191,9 @@ class AccountState:
             self.instruments.heads,
             self.instruments.rows,
             self.registrations.entries,
-            self.seen,
-            self.seen_meta,
+            self.seen.slots,
+            self.seen.keys,
+            self.seen.meta,
             self.totals,
             day_starts,
             day_numbers,
@@ -235,8 +206,8 @@ class AccountState:
             "contracts": self.contracts.dump(),
             "registrations": (self.registrations.entries.view(np.uint8), self.registrations.free),
             "seen": {
-                self.lane: _dump_seen(self.seen, self.seen_meta),
-                **{lane: _dump_seen(*both) for lane, both in self.seen_elsewhere.items()},
+                self.lane: self.seen.dump(),
+                **{lane: seen.dump() for lane, seen in self.seen_elsewhere.items()},
             },
             "lane": self.lane,
             "totals": self.totals.tolist(),
@@ -247,8 +218,7 @@ class AccountState:
         """Rebuild from a dump."""
         dtypes = (ACCOUNT, ORDER, INSTRUMENT)
         tables = [Table.load(d, t) for d, t in zip(dtypes, dumped["tables"], strict=True)]
-        elsewhere = {lane: _load_seen(both) for lane, both in dumped["seen"].items()}
-        seen, seen_meta = elsewhere.pop(dumped["lane"])
+        elsewhere = {lane: Seen.load(seen) for lane, seen in dumped["seen"].items()}
         entries, free = dumped["registrations"]
         accounts, orders, instruments = tables
         state = cls(
@@ -256,26 +226,10 @@ class AccountState:
             orders,
             instruments,
             registrations=Registrations(np.frombuffer(entries, REGISTRATION).copy(), free),
-            seen=seen,
-            seen_meta=seen_meta,
+            seen=elsewhere.pop(dumped["lane"]),
             seen_elsewhere=elsewhere,
             lane=dumped["lane"],
             totals=np.array(dumped["totals"], np.int64),
         )
         state.contracts = ContractTable.load(accounts, instruments, dumped["contracts"])
         return state
-
-
-def _dump_seen(
-    seen: NDArray[np.uint64], meta: NDArray[np.int64]
-) -> tuple[NDArray[np.uint8], int, list[int]]:
-    # As they stand, free slots too: a key then keeps its place, and few pages change.
-    return seen.reshape(-1).view(np.uint8), seen.shape[1], meta.tolist()
-
-
-def _load_seen(
-    dumped: tuple[Any, int, list[int]],
-) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-    data, capacity, meta = dumped
-    seen = np.frombuffer(data, np.uint64).reshape(2, capacity, 2).copy()
-    return seen, np.array(meta, np.int64)

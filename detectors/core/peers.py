@@ -319,12 +319,12 @@ class Peers:
         self._rows[accounts[accounts < len(self._rows)]] = np.zeros((), PEER)
 
     def dump(self) -> dict[str, Any]:
-        """Copy everything, for a snapshot."""
+        """Return everything; rows, as bytes, are the ones at work: a snapshot copies."""
         used = np.flatnonzero((self._rows["day"] != 0) | (self._rows["group"] != 0))
         end = int(used[-1]) + 1 if len(used) else 0
         counts = [_pack(key, held) for key, held in self._histograms.items()]
         return {
-            "rows": self._rows[:end].tobytes(),
+            "rows": self._rows[:end].view(np.uint8),
             "due_ns": self.due_ns,
             "tiers": list(self._names.numbers),
             "counts": [(*one.key, one.bins) for one in counts],

@@ -274,7 +274,7 @@ class AccountStage:
         """Make room everywhere, so that no kernel can run out."""
         state = self.state
         self._scratch.reserve(count)
-        state.reserve_seen(count, self.config.duplicates_max)
+        state.seen.reserve(count, self.config.duplicates_max)
         if count > state.orders.spare:
             self._make_room_for_orders(count, carry)
         for table in (state.accounts, state.contracts):

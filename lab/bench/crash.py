@@ -1,11 +1,12 @@
 """Kill runs again and again, let them finish, and hold what they leave against an unbroken run.
 
 A chain is one data folder: the same command is started, killed, started again … and at last left to
-finish. Half of the kills fall at random times, the others at named points (``flows.crash``); starts
-change between one process, two and four, and between whole snapshots and pointers to files of
-state, and sometimes another process than the first is the one killed. On Kafka the same events come
-on two topics, eight lanes in all, and a broker may be restarted under each chain's last start. The
-first chain begins with a start whose disk is full half-way.
+finish. Half of the kills fall inside a barrier, a third at other named points (``flows.crash``),
+the rest at random times. Starts change between one process, two and four, and between whole
+snapshots and pointers to files of state, and sometimes another process than the first is the one
+killed. On Kafka the same events come on two topics, eight lanes in all, and a broker may be
+restarted under each chain's last start. The first chain begins with a start whose disk is full
+half-way.
 """
 
 import random
@@ -15,7 +16,7 @@ import shutil
 import subprocess
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
@@ -33,9 +34,9 @@ from lab.bench.content import Content, Difference, compare, read_content
 from lab.bench.disk import largest_file, limited
 
 SEED: Final = 11
-EVENTS: Final = 60_000
+EVENTS: Final = 40_000
 ACCOUNTS: Final = 10_000
-KILLS: Final = 240  # ten at each named point, and as many at random times
+KILLS: Final = 240  # half of them in barriers, ten at each other named point
 KILLS_QUICK: Final = 20  # every named point at least once
 EVENTS_QUICK: Final = 30_000
 # Small blocks and epochs, so that a short run has many moments; more alerts than a quiet day has.
@@ -49,8 +50,31 @@ SETTINGS: Final = (
     "detectors.win_rate.threshold=0.5",
     "detectors.self_trading.trades_min=2",
 )
+EPOCH_SECONDS: Final = 0.25
+# Figures so low that an epoch has a hundred alerts and more, most of which grow.
+MANY_ALERTS: Final = (
+    f"epoch_seconds={EPOCH_SECONDS}",
+    "detectors.cancel_count.cancels_min=1",
+    "detectors.instant_cancels.cancels_min=1",
+    "detectors.instant_cancels.orders_min=1",
+    "detectors.instant_cancels.cancel_ratio_min=0.1",
+    "detectors.large_cancels.cancels_min=1",
+    "detectors.large_cancels.lots_min=1",
+    "detectors.order_rate.actions_min=3",
+    "detectors.order_to_trade.ratio_max=1",
+    "detectors.win_rate.min_units=1",
+    "detectors.win_rate.threshold=0.2",
+    "detectors.self_trading.trades_min=1",
+)
 POINTERS: Final = "state.pointer_from_bytes=0"  # however small the state is
 RANDOM: Final = "random"
+# While an epoch ends: what is snapshotted is durable in part.
+BARRIER_POINTS: Final = (
+    "snapshot.account",
+    "snapshot.instruments",
+    "snapshot.writer",
+    "state.written",
+)
 _NO_BROKER: Final = "No broker at"
 _CHAIN_KILLS: Final = 5
 _EARLY_SHARE: Final = 0.15  # of random kills: before the first block, while the run is starting
@@ -101,6 +125,7 @@ class Tally:
     full_disks: int = 0
     broker_restarts: int = 0
     finished_again: int = 0  # starts that found no broker, and were made once more
+    epochs: float = 0.0  # of the unbroken run, at most
     lost: Counter[str] = field(default_factory=Counter)
     doubled: Counter[str] = field(default_factory=Counter)
     changed: Counter[str] = field(default_factory=Counter)
@@ -155,6 +180,7 @@ def run(
         "figures": {
             "source": "kafka" if kafka else "file",
             "kills": tally.count,
+            "kills_in_barriers": sum(tally.kills[point] for point in BARRIER_POINTS),
             "kills_by_point": dict(sorted(tally.kills.items())),
             "kills_by_processes": dict(sorted(tally.by_processes.items())),
             "kills_of_other_processes": tally.of_worker,
@@ -165,6 +191,7 @@ def run(
             "broker_restarts": tally.broker_restarts,
             "finished_again_after_restart": tally.finished_again,
             "runs_compared": tally.chains,
+            "alerts_an_epoch": round(len(expected.parts["alerts"]) / tally.epochs, 1),
             "compared": {part: len(rows) for part, rows in expected.parts.items()},
             "lost": tally.lost.total(),
             "doubled": tally.doubled.total(),
@@ -189,7 +216,7 @@ def kill_runs(
     bench = _Bench(folder, rng, events, source)
     say(f"An unbroken run of {events:,} events, to compare with.")
     expected = bench.unbroken()
-    tally = Tally()
+    tally = Tally(epochs=bench.work_seconds / EPOCH_SECONDS)
     wanted = _wanted(kills, rng)
     while wanted:
         bench.chain(wanted, expected, tally)
@@ -202,17 +229,23 @@ def kill_runs(
 
 
 def _wanted(kills: int, rng: random.Random) -> list[str]:
-    """Return the points to die at, half of them random times, in random order.
+    """Return the points to die at, in random order: half of them inside a barrier.
 
-    Few kills are more of them named, so that each point has its turn, as far as there are enough.
+    A third are the other named points, and the rest random times; of few kills more are named, so
+    that each point has its turn, as far as there are enough.
     """
-    points = [*POINTS, *STATE_POINTS]
-    rng.shuffle(points)
-    count = min(max(kills // 2, len(points)), kills - 1)
-    named = [points[index % len(points)] for index in range(count)]
-    wanted = [*named, *[RANDOM] * (kills - len(named))]
+    others = [point for point in (*POINTS, *STATE_POINTS) if point not in BARRIER_POINTS]
+    inside = kills // 2
+    named = min(max(kills // 3, len(others)), kills - inside - 1)
+    wanted = _turns(BARRIER_POINTS, inside, rng) + _turns(others, named, rng)
+    wanted += [RANDOM] * (kills - len(wanted))
     rng.shuffle(wanted)
     return wanted
+
+
+def _turns(points: Sequence[str], count: int, rng: random.Random) -> list[str]:
+    shuffled = rng.sample(points, len(points))
+    return [shuffled[index % len(points)] for index in range(count)]
 
 
 class _Bench:
@@ -224,7 +257,7 @@ class _Bench:
         self._rng = rng
         self._input = str(folder / "day.ndjson")
         self._chains = 0
-        self._work_seconds = 0.0
+        self.work_seconds = 0.0
         lines = inputs.roughen(inputs.market_lines(events, SEED, ACCOUNTS), SEED)
         if kafka:
             orders, app = (f"crash-{kind}-{clock.now_ns()}" for kind in ("orders", "app"))
@@ -241,7 +274,7 @@ class _Bench:
         wait_for_work(process, data, [])
         began_ns = clock.monotonic_ns()
         assert processes.finish(process)["complete"]
-        self._work_seconds = (clock.monotonic_ns() - began_ns) / _NANOSECONDS
+        self.work_seconds = (clock.monotonic_ns() - began_ns) / _NANOSECONDS
         content = read_content(data)
         assert not content.faults, content.faults
         return content
@@ -275,7 +308,9 @@ class _Bench:
         tally.full_disks += 1
 
     def _command(self, data: Path, count: int, *more: str) -> list[str]:
-        return processes.replay_command([self._input], data, count, (*SETTINGS, *more))
+        return processes.replay_command(
+            [self._input], data, count, (*SETTINGS, *MANY_ALERTS, *more)
+        )
 
     def chain(self, wanted: list[str], expected: Content, tally: Tally) -> None:
         """Kill starts on one data folder, finish, compare; take what was done off ``wanted``."""
@@ -317,7 +352,7 @@ class _Bench:
             count=count,
             is_early=is_early,
             delay_seconds=rng.uniform(
-                0, _EARLY_SECONDS if is_early else _WORK_SHARE * self._work_seconds
+                0, _EARLY_SECONDS if is_early else _WORK_SHARE * self.work_seconds
             ),
             processes=how_many,
             hits_worker=how_many > 1 and rng.random() < _WORKER_SHARE,

@@ -64,7 +64,7 @@ def measure(size: Size, say: Callable[[str], None]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="tapewatch-latency-") as folder:
         asked = Asked(
             data=str(Path(folder) / "data"),
-            paced=Paced(load=load, orders=orders),
+            paced=Paced(load=load, orders=orders, ahead_seconds=size.seconds + 1),
             settings=[f"lateness_ns={size.lateness_ms * MS_NS}"],
         )
         words = [sys.executable, "-m", "lab.bench.paced_part", msgspec_json.encode(asked).decode()]

@@ -29,6 +29,7 @@ from flows import clock
 from flows.kafka_source import KafkaSource
 from flows.monitor import AccountLogic, Hooks, LaneSource, Pace, scan, shard_key
 from flows.plan import Plan
+from flows.snapshots import Snapshots, threads_for
 from flows.steps import AccountStep, ShardMessage
 from lab.bench.engine import plan_of
 from lab.bench.load import Load
@@ -127,7 +128,7 @@ def _flow(plan: Plan, out: list[tuple[str, ShardMessage]]) -> Dataflow:
     source = plan.source()
     assert not isinstance(source, KafkaSource)
     make_stage = plan.stage_factory(source)
-    pace = Pace(_WINDOW_BLOCKS)
+    pace, snapshots = Pace(_WINDOW_BLOCKS), Snapshots(threads_for(1))
     keys = [shard_key(shard, plan.shards) for shard in range(plan.shards)]
 
     def start(shard: int, state: Any) -> AccountStep:
@@ -138,7 +139,7 @@ def _flow(plan: Plan, out: list[tuple[str, ShardMessage]]) -> Dataflow:
     deal_out = partial(scan, keys=keys, shards=plan.shards, observer=plan.observer)
     parts = op.flat_map("scan", lanes, deal_out)
     found = op.stateful_batch(
-        "accounts", parts, lambda state: AccountLogic(start, plan, pace, state)
+        "accounts", parts, lambda state: AccountLogic(start, plan, pace, state, snapshots)
     )
     op.output("found", found, TestingSink(out))
     return flow

@@ -1,6 +1,7 @@
 """Every bench in its smallest size: it ends, says what it measured, and draws it."""
 
 import json
+import select
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,19 @@ import pytest
 from console import bench as command
 from console.exits import UsageProblem
 from detectors.core.registry import own_names
+from flows import clock
 from lab import bench
 from lab.bench import detectors, latency, peers, restart, scale, soak
-from lab.bench.load import BURST_ORDERS, SELF_TRADES, Load, Paced, paced
+from lab.bench.load import (
+    BURST_ORDERS,
+    SELF_TRADES,
+    Due,
+    Feed,
+    Load,
+    Paced,
+    blocks_due,
+    wait_until_due,
+)
 from lab.bench.plot import to_svg
 
 pytestmark = pytest.mark.long
@@ -128,10 +139,31 @@ def test_a_load_is_the_same_however_it_is_cut_and_meets_every_account_once() -> 
 
 def test_a_paced_load_comes_when_it_is_due() -> None:
     load = Load(accounts=10, rate=1_000)
-    asked = Paced(load=load, orders=25)  # 50 ms of events, all long due
-    blocks = list(paced(asked, -(10**12)))
-    assert len(blocks) == 3
-    assert b"".join(blocks) == load.lines(0, 25)
+    asked = Paced(load=load, orders=25)
+    blocks = list(blocks_due(asked))
+    assert [due.after_ns for due in blocks] == [20_000_000, 40_000_000, 50_000_000]
+    assert b"".join(due.made for due in blocks) == load.lines(0, 25)
+    began_ns = clock.monotonic_ns()
+    for due in blocks:
+        assert wait_until_due(due, began_ns) == due.made
+        assert clock.monotonic_ns() >= began_ns + due.after_ns
+    assert wait_until_due(Due(0, b"long due"), began_ns) == b"long due"
+
+
+def test_a_feed_that_was_not_read_has_what_fell_due_meanwhile() -> None:
+    load = Load(accounts=10, rate=1_000)
+    feed = Feed(Paced(load=load, orders=500))
+    try:
+        blocks = feed.blocks("load://", 0)
+        first = next(blocks)
+        until_ns = feed.began_ns + load.time_ns(1_000) - load.first_ns
+        while clock.monotonic_ns() < until_ns:
+            select.select([], [], [], 0.01)
+        rest = list(blocks)
+    finally:
+        feed.close()
+    assert first + b"".join(rest) == load.lines(0, 500)
+    assert len(rest) < 25, "it comes as one, or a few where the pipe ran empty"
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.core import tables, wide
-from detectors.core.duplicates import (
-    SEEN_COUNT,
-    SEEN_FORCED,
-    WINDOW_NONE,
-    held,
-    is_duplicate,
-    refill,
-)
+from detectors.core.duplicates import SEEN_CURRENT, SEEN_FORCED, Seen, is_duplicate
 from detectors.core.registrations import Registrations, registered
 from schemas.columns import ROW
 
@@ -111,26 +104,45 @@ def test_a_table_is_a_dict(acts: list[tuple[bool, tuple[int, int]]]) -> None:
 def test_duplicates_are_those_of_this_window_and_the_one_before(
     seen: list[tuple[int, int]], count_max: int
 ) -> None:
-    sets, meta = np.zeros((2, 256, 2), np.uint64), np.array([0, 0, WINDOW_NONE, 0])
+    kept = Seen()
     row = np.zeros(1, ROW)
     window, forced = 0, 0
-    current: set[int] = set()
-    before: set[int] = set()
+    current: list[int] = []
+    before: list[int] = []
     for step, key in seen:
         window += step
         if step:
-            current, before = set(), current if step == 1 else set()
+            current, before = [], current if step == 1 else []
         elif len(current) >= count_max:
-            current, before, forced = set(), current, forced + 1
+            current, before, forced = [], current, forced + 1
         row["event_1"], row["event_2"] = key * 256, key
-        got = is_duplicate(sets, meta, row[0], np.int64(window), np.int64(count_max))
+        window_now, most = np.int64(window), np.int64(count_max)
+        got = is_duplicate(kept.slots, kept.keys, kept.meta, row[0], window_now, most)
         assert got == (key in current or key in before)
         if not got:
-            current.add(key)
-    assert (meta[SEEN_COUNT], meta[SEEN_FORCED]) == (len(current), forced)
-    copy = np.zeros((512, 2), np.uint64)
-    refill(copy, held(sets[meta[0]]))
-    assert {int(k) for k in held(copy)[:, 1]} == current
+            current.append(key)
+        if step == 2:
+            kept = Seen.load(kept.dump())
+    assert kept.meta[SEEN_FORCED] == forced
+    side = kept.meta[SEEN_CURRENT]
+    assert [kept.held[k][:, 1].tolist() for k in (side, 1 - side)] == [current, before]
+
+
+@given(st.lists(st.integers(0, 2**64 - 1), min_size=600, max_size=700, unique=True))
+@settings(max_examples=10, deadline=None)
+def test_sets_that_grow_forget_nothing(events: list[int]) -> None:
+    kept = Seen()
+    rows = np.zeros(len(events), ROW)
+    rows["event_1"], rows["event_2"] = [event % 7 << 32 for event in events], events
+    for _ in range(2):
+        found = []
+        for row in rows:
+            kept.reserve(1, 10_000)
+            found.append(is_duplicate(kept.slots, kept.keys, kept.meta, row, 0, 10_000))
+        assert sum(found) in (0, len(rows))
+    assert all(found)
+    assert kept.held[kept.meta[SEEN_CURRENT]][:, 1].tolist() == events
+    assert kept.keys.shape[1] >= len(events)
 
 
 ENTRY = st.tuples(st.sampled_from([0, 5, 6]), st.integers(0, 9), st.integers(0, 9), st.just(1))

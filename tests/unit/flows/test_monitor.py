@@ -22,6 +22,7 @@ from flows.lanes import LaneBlock, ShardBlock, deal
 from flows.monitor import AccountLogic, Hooks, LanePart, Pace, WriterLogic, shard_key
 from flows.plan import InputSpec, Plan
 from flows.processes import free_addresses
+from flows.snapshots import Snapshots
 from flows.sources import in_order
 from lab.bench import inputs, processes
 
@@ -200,7 +201,7 @@ def account_logic(plan: Plan, state: dict[str, Any] | None = None) -> AccountLog
     def start(shard: int, state: Any) -> Any:
         return plan.account_step(shard, make_stage, state)
 
-    return AccountLogic(start, plan, Pace(8), state)
+    return AccountLogic(start, plan, Pace(8), state, Snapshots(2))
 
 
 def test_a_shards_snapshot_is_a_copy_and_resuming_uses_it(

@@ -1,8 +1,10 @@
 """State in files of its own: what is taken up is what was kept, whatever died meanwhile."""
 
+import tempfile
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,14 @@ from hypothesis import strategies as st
 
 from flows.manifest import DataFolderError
 from flows.packing import Packed
-from flows.state_files import Compactor, PointedState, ShardFiles
+from flows.state_files import (
+    JOBS_AT_ONCE,
+    LOG_SHARE,
+    LOG_SHARE_MOST,
+    Compactor,
+    PointedState,
+    ShardFiles,
+)
 from flows.state_pages import PAGE_BYTES, PAGE_WORDS, PackedPages, PageHashes, page_hash
 from flows.state_segments import Segment, StateFileError, read_segments
 
@@ -35,6 +44,14 @@ class Later(Compactor):
         for future, job in self.jobs:
             future.set_result(job())
         self.jobs.clear()
+
+
+class Busy(Later):
+    """Has room for so many jobs, and does none."""
+
+    @property
+    def has_room(self) -> bool:
+        return len(self.jobs) < JOBS_AT_ONCE
 
 
 def tree_of(rng: np.random.Generator, size: int = 5_000) -> Tree:
@@ -179,6 +196,22 @@ def test_a_damaged_file_stops_the_start_and_says_what_to_do(
     assert "start again with another --data" in str(caught.value)
 
 
+def test_a_compactor_counts_the_jobs_that_wait() -> None:
+    compactor, go_on = Compactor(), Event()
+    segment = Segment("base", 1, "")
+
+    def job() -> Segment:
+        go_on.wait()
+        return segment
+
+    futures = [compactor.submit(job) for _ in range(JOBS_AT_ONCE)]
+    assert not compactor.has_room
+    go_on.set()
+    assert [future.result(timeout=30) for future in futures] == [segment] * JOBS_AT_ONCE
+    compactor.submit(job).result(timeout=30)  # behind it the callbacks of all others are done
+    assert compactor.has_room
+
+
 def test_a_compactor_that_fails_stops_the_flow(tmp_path: Path, rng: np.random.Generator) -> None:
     files = ShardFiles(tmp_path, 0, Compactor())
     tree = tree_of(rng)
@@ -209,6 +242,33 @@ def test_changed_pages_alone_bring_an_old_array_up_to_date(versions: list[bytes]
         held = whole[: len(data)]
         assert held.tobytes() == version
         assert len(hashes.changed({"a": data})["a"]) == 0
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.binary(max_size=3 * PAGE_BYTES), min_size=1, max_size=8))
+def test_an_array_that_shrank_and_grew_comes_back_as_it_was_last(versions: list[bytes]) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        files = ShardFiles(Path(name), 0, Later())
+        for version in versions:
+            state = files.keep({"a": np.frombuffer(version, np.uint8)})
+        assert plain(ShardFiles(Path(name), 0, Later()).take_up(state)) == {"a": versions[-1]}
+
+
+def test_few_shards_at_a_time_write_their_bases_anew(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    later = Busy()
+    all_files = [ShardFiles(tmp_path / str(n), 0, later) for n in range(2 * JOBS_AT_ONCE)]
+    tree = tree_of(rng)
+    base = all_files[0].keep(tree).pointer.segments[0].size
+    logged = 0
+    while logged < LOG_SHARE_MOST * base:
+        pointers = [files.keep(tree).pointer for files in all_files]
+        logged = sum(segment.size for segment in pointers[-1].segments[1:])
+        if LOG_SHARE * base < logged < LOG_SHARE_MOST * base:
+            assert len(later.jobs) == JOBS_AT_ONCE, "the others wait for their turn"
+        tree = changed(tree, rng, 500)
+    assert len(later.jobs) == len(all_files), "but not for ever"
 
 
 @settings(deadline=None)
