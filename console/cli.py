@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "peers": Place("console.peers", "Show what accounts of a tier usually do in a day."),
     "audit": Place("console.audit", "Verify the ledger."),
     "bench": Place("console.bench", "Measure this machine."),
+    "evaluate": Place("console.evaluate", "Hold the tests with a bound against known truths."),
     "doctor": Place("console.doctor", "Check this machine and the data folder."),
     "config": Place("console.configuration", "Show every setting and where it came from."),
     "version": Place("console.version", "Show the version."),

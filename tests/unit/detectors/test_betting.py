@@ -1,64 +1,19 @@
 """The betting bank keeps its bound under the null, and certifies as fast as its figures say."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
-from detector_kit import DAY_NS, START_NS, rule_of
+from detector_kit import DAY_NS, START_NS
 
-from detectors.core import contract as c
 from detectors.core.betting import budget_of
-from detectors.core.memory import FindingBuffer, SubjectState
-from detectors.core.registry import build_detector
+from lab.evaluate.bank import WinRateBank, first_alarms, in_turns
 
 UNITS_A_DAY = 20
 
 
-@dataclass
-class Bank:
-    """The detector alone, fed with rows that say who won when."""
-
-    null_rate: float
-    budget: float  # of one account in 24 hours
-
-    def __post_init__(self) -> None:
-        parameters = {
-            "null_rate": self.null_rate,
-            "alarms_a_day": self.budget * 1.1,
-            "tests": 1,
-            "accounts_planned": 1,
-            "simulated_only": False,
-        }
-        self.detector = build_detector(rule_of("certified_win_rate", parameters), 0)
-        self.state = SubjectState.of(self.detector.state_dtype, c.RECENT)
-
-    def take(self, accounts: Any, days: Any, wins: Any) -> Any:
-        """Feed units: account, time in days since the start, won or not; return the findings."""
-        steps = np.zeros(len(wins), c.STEP)
-        steps["rules"] = 1
-        steps["what"] = c.TRIP
-        steps["account"] = accounts
-        steps["day"] = np.floor(days)
-        steps["time_ns"] = START_NS + np.round(days * DAY_NS)
-        steps["day_end_ns"] = START_NS + (steps["day"].astype(np.int64) + 1) * DAY_NS
-        steps["trip_pnl_e8"] = np.where(wins, 1, -1)
-        self.state.reserve(int(np.max(accounts)) + 1, len(steps), uses_pool=False)
-        out = FindingBuffer.of(2 * len(steps))
-        self.detector.update(steps, self.state, out)
-        found = out.take()
-        return found[found["phase"] != c.HEADROOM]
-
-    @property
-    def scores(self) -> float:
-        return float(self.state.rows["scores"][: self.state.used].sum())
-
-
 def even(units: int, accounts: int) -> tuple[Any, Any]:
-    """Return who has each unit, all in turns, and when."""
-    owners = np.tile(np.arange(accounts), units)
-    days = np.repeat((np.arange(units) + 1) / UNITS_A_DAY, accounts)
-    return owners, days
+    return in_turns(units, accounts, UNITS_A_DAY)
 
 
 def runs_of_luck(rng: np.random.Generator, units: int, accounts: int) -> Any:
@@ -77,7 +32,7 @@ def test_no_more_alarms_than_were_granted_under_the_null(luck: Any) -> None:
     budget = granted / accounts / (units / UNITS_A_DAY)
     excess = []
     for seed in range(rounds):
-        bank = Bank(0.9, budget)
+        bank = WinRateBank(0.9, budget)
         alarms = len(bank.take(owners, days, luck(np.random.default_rng(seed), units, accounts)))
         excess.append(alarms + bank.scores - granted)
     mean, error = np.mean(excess), np.std(excess) / np.sqrt(rounds)
@@ -87,23 +42,23 @@ def test_no_more_alarms_than_were_granted_under_the_null(luck: Any) -> None:
 
 def test_above_the_null_there_are_more() -> None:
     owners, days = even(1_000, 400)
-    bank = Bank(0.9, 40.0 / 400 / 50)
+    bank = WinRateBank(0.9, 40.0 / 400 / 50)
     wins = np.random.default_rng(1).random(len(owners)) < 0.93
     assert len(bank.take(owners, days, wins)) > 100
 
 
 def test_volume_grants_nothing() -> None:
-    bank = Bank(0.9, 1e-3)
+    bank = WinRateBank(0.9, 1e-3)
     for count in (2_000, 20_000):
         days = np.linspace(0.001, 0.999, count)
-        bank.state = SubjectState.of(bank.detector.state_dtype, c.RECENT)
+        bank.forget()
         # Every outcome is a loss of a little, so that scores can only be what was granted.
         bank.take(np.zeros(count, np.int64), days, np.zeros(count, bool))
         assert bank.scores <= 1e-3
 
 
 def test_a_month_without_units_grants_a_day() -> None:
-    bank = Bank(0.9, 1e-3)
+    bank = WinRateBank(0.9, 1e-3)
     bank.take(np.zeros(4, np.int64), np.array([0.5, 0.75, 30.25, 30.5]), np.ones(4, bool))
     assert 1e-3 < bank.scores < 1e-3 * 1.25 * 1.12
 
@@ -111,7 +66,7 @@ def test_a_month_without_units_grants_a_day() -> None:
 def test_a_wild_clock_blinds_nobody() -> None:
     days = np.arange(400) / UNITS_A_DAY + 0.01
     wins = np.ones(400, bool)
-    calm, wild = Bank(0.5, 1e-3), Bank(0.5, 1e-3)
+    calm, wild = WinRateBank(0.5, 1e-3), WinRateBank(0.5, 1e-3)
     expected = calm.take(np.zeros(400, np.int64), days, wins)
     found = wild.take(np.zeros(400, np.int64), np.where(np.arange(400) == 20, 18_000, days), wins)
     assert len(expected) > 10
@@ -120,7 +75,7 @@ def test_a_wild_clock_blinds_nobody() -> None:
 
 
 def test_a_finding_counts_the_run_that_led_to_it() -> None:
-    bank = Bank(0.9, 1e-5)
+    bank = WinRateBank(0.9, 1e-5)
     wins = np.concatenate([np.arange(400) % 2 == 0, np.ones(300, bool)])
     days = (np.arange(len(wins)) + 1) / UNITS_A_DAY
     found = bank.take(np.zeros(len(wins), np.int64), days, wins)
@@ -131,7 +86,7 @@ def test_a_finding_counts_the_run_that_led_to_it() -> None:
 
 def test_the_share_won_in_a_run_is_above_the_null() -> None:
     owners, days = even(1_000, 200)
-    bank = Bank(0.9, 0.02)
+    bank = WinRateBank(0.9, 0.02)
     found = bank.take(owners, days, np.random.default_rng(5).random(len(owners)) < 0.89)
     units, won = found["numbers"][:, 0], found["numbers"][:, 1]
     assert len(found) > 20
@@ -154,16 +109,15 @@ def test_certainty_takes_so_many_units(
 ) -> None:
     accounts, units = 300, 3 * most
     owners, days = even(units, accounts)
-    bank = Bank(null_rate, budget_of(5.0, 7, 100_000))
+    bank = WinRateBank(null_rate, budget_of(5.0, 7, 100_000))
     wins = np.random.default_rng(3).random(len(owners)) < rate
     found = bank.take(owners, days, wins)
-    first = np.full(accounts, units)
-    np.minimum.at(first, found["subject"], found["row"] // accounts + 1)
-    assert least <= np.median(first) <= most, np.median(first)
+    middle = np.median(first_alarms(found, accounts, units))
+    assert least <= middle <= most, middle
 
 
 def test_after_an_alarm_bets_begin_anew() -> None:
-    bank = Bank(0.5, 1e-3)
+    bank = WinRateBank(0.5, 1e-3)
     days = (np.arange(200) + 1) / UNITS_A_DAY
     found = bank.take(np.zeros(200, np.int64), days, np.ones(200, bool))
     assert len(found) > 5

@@ -1,0 +1,101 @@
+"""``tapewatch evaluate``: hold the tests with a bound against worlds whose truth is known."""
+
+import os
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from console import options, screen
+from console.commands import single, takes
+
+_PAGE: Final = """\
+# Evaluation of the tests with a bound
+
+What `certified.win_rate` claims, held against worlds in which the truth is known, with seed {seed}:
+the same versions give the same figures. Made by
+`tapewatch evaluate{words}`.
+
+What the test is, and what its bound does not say:
+[Tests with a bound](../explanation/tests-with-a-bound.md).
+
+"""
+_DRAWING: Final = (
+    "## Share certified, drawn\n\n![Share of accounts certified by round trips]({place})\n"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """The options."""
+
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A small run, to see that it works: wide intervals.")
+    ] = False
+    report: Annotated[
+        Path | None,
+        typer.Option("--report", metavar="FILE", help="Write the tables to a Markdown file."),
+    ] = None
+    plot: Annotated[
+        Path | None,
+        typer.Option("--plot", metavar="FILE", help="Draw shares named by round trips to an SVG."),
+    ] = None
+    as_json: options.Json = False
+
+
+@takes(Asked)
+def evaluate(asked: Asked) -> None:
+    """Measure what tests with a bound claim: false alarms, delays, and who is named in vain.
+
+    Every figure comes with its interval, and beside it what an oracle or a simpler rule makes of
+    the same outcomes. A full run takes some minutes.
+
+    Examples
+    --------
+    $ tapewatch evaluate --quick
+    $ tapewatch evaluate --quick --json
+    $ tapewatch evaluate --report evaluation.md --plot evaluation.svg
+    """
+    suite: Any = import_module("lab.evaluate")
+    found = suite.run(quick=asked.quick, say=screen.say)
+    if asked.plot is not None:
+        plot: Any = import_module("lab.bench.plot")
+        asked.plot.write_text(plot.to_svg(found["charts"]), encoding="utf-8")
+        screen.say(f"Drawn to {asked.plot}.")
+    if asked.report is not None:
+        asked.report.write_text(page(found, asked), encoding="utf-8")
+        screen.say(f"Written to {asked.report}.")
+    if asked.as_json:
+        screen.put_json(found)
+    else:
+        _show(found)
+
+
+def page(found: dict[str, Any], asked: Asked) -> str:
+    """Return the report as a page, with the drawing where one was asked for."""
+    assert asked.report is not None
+    shown: Any = import_module("lab.evaluate.tables")
+    words = " --quick" if asked.quick else ""
+    words += f" --report {asked.report.as_posix()}"
+    words += f" --plot {asked.plot.as_posix()}" if asked.plot else ""
+    text = _PAGE.format(words=words, seed=found["seed"]) + str(shown.to_markdown(found))
+    if asked.plot is not None:
+        place = os.path.relpath(asked.plot, asked.report.parent)
+        text += "\n" + _DRAWING.format(place=Path(place).as_posix())
+    return text
+
+
+def _show(found: dict[str, Any]) -> None:
+    shown: Any = import_module("lab.evaluate.tables")
+    console = screen.out()
+    for table in shown.tables(found):
+        console.print(f"\n[bold]{screen.plain(table.title)}[/bold]\n{screen.plain(table.note)}")
+        drawn = screen.table(*table.head, right=table.numbers, wrap=table.head)
+        for row in table.rows:
+            drawn.add_row(*map(screen.plain, row))
+        console.print(drawn)
+
+
+app = single(evaluate)

@@ -1,0 +1,57 @@
+"""Evaluation: what tests with a bound claim, held against worlds in which the truth is known.
+
+It can prove us wrong: the counts of false alarms are printed beside the bound for every world, also
+where the test's conditions do not hold, and delays beside those of an oracle that knows the truth.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from msgspec import to_builtins
+
+from lab.bench import machine
+from lab.evaluate import baselines, nulls, power, traps
+from lab.evaluate.sizes import FULL, QUICK
+
+SEED: Final = 20261123
+
+
+def run(*, quick: bool, say: Callable[[str], None]) -> dict[str, Any]:
+    """Evaluate ``certified_win_rate``.
+
+    Parameters
+    ----------
+    quick
+        A small run, to see that it works; its intervals are wide.
+    say
+        Told in sentences how far it is.
+
+    Returns
+    -------
+    dict
+        ``machine``, ``commit``, ``seed``, ``sizes`` and tables, each a list of rows: ``nulls``
+        (false alarms against the bound), ``delays`` (against the oracle), ``power`` (share named
+        after so many units), ``traps`` (alarms a day on accounts that did nothing wrong) and
+        ``baselines``; and ``charts`` (see ``lab.bench.plot``).
+    """
+    sizes = QUICK if quick else FULL
+    say(f"False alarms while the null holds, and where it does not: {sizes.seeds} seeds each.")
+    found_nulls = nulls.measure(sizes, SEED)
+    say("Delays beside those of an oracle that knows the truth.")
+    delays, shares = power.measure(sizes, SEED)
+    say("Accounts that did nothing wrong, at the budget that is shipped.")
+    found_traps = traps.measure(sizes, SEED)
+    say("Other ways to watch, on the same outcomes.")
+    found_others = baselines.measure(sizes, SEED)
+    return {
+        "machine": machine.describe(),
+        "commit": machine.commit(),
+        "seed": SEED,
+        "sizes": to_builtins(sizes),
+        "nulls": to_builtins(found_nulls),
+        "delays": to_builtins(delays),
+        "power": to_builtins(shares),
+        "traps": to_builtins(found_traps),
+        "baselines": to_builtins(found_others),
+        "charts": [to_builtins(power.chart(shares, sizes))],
+    }

@@ -1,0 +1,52 @@
+"""How much is tried."""
+
+from typing import Final
+
+from msgspec import Struct
+
+
+class Sizes(Struct, frozen=True, kw_only=True):
+    """How much is tried.
+
+    Attributes
+    ----------
+    seeds
+        Rounds of each world, each with outcomes of its own.
+    accounts, units
+        Of each round: accounts, and units of each.
+    units_a_day
+        Of each account, evenly over the day.
+    granted
+        Alarms granted in a round, all accounts together.
+    counts
+        After how many units the share of accounts named is told.
+    delay_accounts
+        Accounts whose delays the median is of.
+    trap_accounts, trap_days
+        Accounts of each trap, and days.
+    """
+
+    seeds: int
+    accounts: int
+    units: int
+    units_a_day: int = 20
+    granted: float = 40.0
+    counts: tuple[int, ...] = (50, 100, 200, 500, 1_000, 2_000)
+    delay_accounts: int
+    trap_accounts: int
+    trap_days: int
+
+
+FULL: Final = Sizes(
+    seeds=20, accounts=400, units=1_000, delay_accounts=1_000, trap_accounts=20_000, trap_days=100
+)
+QUICK: Final = Sizes(
+    seeds=4,
+    accounts=100,
+    units=400,
+    granted=10.0,
+    counts=(50, 200, 500),
+    delay_accounts=100,
+    trap_accounts=2_000,
+    trap_days=5,
+)

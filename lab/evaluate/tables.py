@@ -1,0 +1,181 @@
+"""An evaluation as tables for people, on the terminal and as a page."""
+
+from collections.abc import Mapping, Sequence
+from textwrap import fill
+from typing import Any, Final
+
+from msgspec import Struct
+
+_WIDTH: Final = 105  # of a page's lines
+
+
+class Table(Struct, frozen=True, kw_only=True):
+    """One table: what it answers, how to read it, and its cells; ``words`` are no numbers."""
+
+    title: str
+    note: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    words: tuple[str, ...] = ()
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """The columns that hold numbers."""
+        return tuple(name for name in self.head if name not in self.words)
+
+
+def tables(found: Mapping[str, Any]) -> list[Table]:
+    """Return an evaluation's tables; ``found`` is what ``lab.evaluate.run`` returned."""
+    return [_nulls(found), _delays(found), _power(found), _traps(found), _baselines(found)]
+
+
+def to_markdown(found: Mapping[str, Any]) -> str:
+    """Return the tables as Markdown, one section each."""
+    return "\n".join(_section(table) for table in tables(found))
+
+
+def _section(table: Table) -> str:
+    lines = [
+        f"## {table.title}\n",
+        f"{fill(table.note, _WIDTH)}\n",
+        _line(table.head),
+        _line(["---" if name in table.words else "---:" for name in table.head]),
+        *map(_line, table.rows),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _nulls(found: Mapping[str, Any]) -> Table:
+    sizes = found["sizes"]
+    rows = tuple(
+        (
+            row["world"],
+            row["what"],
+            f"{row['alarms']:,.2f} {_interval(row['alarms_interval'])}",
+            f"{row['bound']:.2f}",
+            _kept(row),
+        )
+        for row in found["nulls"]
+    )
+    return Table(
+        title="False alarms against the bound",
+        note=(
+            f"{sizes['seeds']} rounds of {sizes['accounts']:,} accounts with {sizes['units']:,} "
+            f"round trips each, null 90 %, {sizes['granted']:g} alarms granted a round: so many "
+            "that there is something to count. The bound is what was granted less what is still "
+            "staked. Broken means that the whole interval of the difference lies above it. "
+            "Intervals are of 95 %."
+        ),
+        head=("world", "wins", "alarms a round", "bound", "verdict"),
+        words=("world", "wins", "verdict"),
+        rows=rows,
+    )
+
+
+def _kept(row: Mapping[str, Any]) -> str:
+    if not row["is_claimed"]:
+        return "not claimed, " + ("kept" if row["is_kept"] else "broken")
+    return "kept" if row["is_kept"] else "BROKEN"
+
+
+def _delays(found: Mapping[str, Any]) -> Table:
+    rows = tuple(
+        (
+            f"{row['null']:.0%}",
+            f"{row['truth']:.0%}",
+            _number(row["units"]),
+            _number(row["oracle_units"]),
+            "-" if row["ratio"] is None else f"{row['ratio']:.2f}",
+            _number(row["days"]),
+        )
+        for row in found["delays"]
+    )
+    sizes, first = found["sizes"], found["delays"][0]
+    return Table(
+        title="Delay, beside an oracle that knows the truth",
+        note=(
+            f"Median over {sizes['delay_accounts']:,} accounts from their first round trip on, at "
+            f"{sizes['units_a_day']} a day and the budget shipped: one alarm granted for "
+            f"A = {first['bound_a']:,.0f} round trips. A dash: fewer than half were named within "
+            f"{max(sizes['counts']):,}."
+        ),
+        head=("null", "truth", "round trips", "oracle's", "ratio", "days"),
+        rows=rows,
+    )
+
+
+def _power(found: Mapping[str, Any]) -> Table:
+    counts = found["sizes"]["counts"]
+    truths = list(dict.fromkeys(row["truth"] for row in found["power"]))
+    cells = {(row["truth"], row["units"]): row for row in found["power"]}
+    rows = tuple(
+        (f"{truth:.0%}", *(_share(cells[truth, count]) for count in counts)) for truth in truths
+    )
+    return Table(
+        title="Share certified after so many round trips",
+        note="Null 90 %, the budget shipped; with intervals of 95 %.",
+        head=("truth", *(f"{count:,}" for count in counts)),
+        rows=rows,
+    )
+
+
+def _share(row: Mapping[str, Any]) -> str:
+    low, high = row["interval"]
+    return f"{row['share']:.1%} [{low:.1%}, {high:.1%}]"
+
+
+def _traps(found: Mapping[str, Any]) -> Table:
+    rows = tuple(
+        (
+            row["trap"],
+            row["what"],
+            "yes" if row["is_within_null"] else "no",
+            f"{row['certified']:,.2f} {_interval(row['certified_interval'])}",
+            f"{row['naive']:,.0f}",
+        )
+        for row in found["traps"]
+    )
+    sizes = found["sizes"]
+    return Table(
+        title="Accounts that did nothing wrong: alarms a day on 100,000 of them",
+        note=(
+            f"From {sizes['trap_accounts']:,} accounts over {sizes['trap_days']} days of "
+            f"{sizes['units_a_day']} round trips, at the budget shipped: 5 a day for seven tests, "
+            "0.71 for this one. Beside it the policy's rule: more than 90 % of at least ten on a "
+            "day. Sorts that are not within the null truly win more than 90 %, so the bound does "
+            "not speak of them; what their wins are worth is not looked at."
+        ),
+        head=("accounts", "wins", "within the null", "certified", "policy's rule"),
+        words=("accounts", "wins", "within the null"),
+        rows=rows,
+    )
+
+
+def _baselines(found: Mapping[str, Any]) -> Table:
+    rows = tuple(
+        (row["name"], *(f"{row[key]:.0%}" for key in ("lucky", "from_start", "from_middle")))
+        for row in found["baselines"]
+    )
+    return Table(
+        title="Other ways to watch, on the same outcomes",
+        note=(
+            "Share of accounts named at any time of a round. ADWIN and Page-Hinkley (River, as it "
+            "ships them) look for a change, so they cannot see who always won 97 %."
+        ),
+        words=("way",),
+        head=("way", "wins 90 %", "wins 97 % from the start", "wins 97 % from the middle"),
+        rows=rows,
+    )
+
+
+def _interval(ends: Sequence[float]) -> str:
+    low, high = ends
+    return f"[{max(0.0, low):,.2f}, {high:,.2f}]"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.4g}"

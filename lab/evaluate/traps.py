@@ -1,0 +1,114 @@
+"""Accounts that did nothing wrong, at the budget that is shipped: how many are named a day.
+
+Beside them the naive rule, which is policy and shipped too: more than 90 % of at least ten units
+of the day. Counts are scaled to 100,000 accounts.
+"""
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+import numpy as np
+from msgspec import Struct
+
+from lab.evaluate.bank import Bools, Floats, WinRateBank, in_turns
+from lab.evaluate.intervals import Interval, of_count
+from lab.evaluate.power import BUDGET
+from lab.evaluate.sizes import Sizes
+
+ALARMS_A_DAY: Final = 5.0  # of all tests together, on 100,000 accounts
+TESTS: Final = 7
+_PER: Final = 100_000
+_NULL: Final = 0.9
+NAIVE_UNITS: Final = 10
+
+
+class Trap(NamedTuple):
+    """Accounts of one sort: ``chances`` (generator, accounts) gives each one's share of wins."""
+
+    name: str
+    what: str
+    chances: Callable[[np.random.Generator, int], Floats]
+    is_within_null: bool = False
+
+
+class TrapRow(Struct, frozen=True, kw_only=True):
+    """One sort.
+
+    Attributes
+    ----------
+    certified, naive
+        Alarms a day on 100,000 such accounts, by the test and by the rule.
+    certified_interval
+        Of the former, 95 %.
+    share_of_budget
+        The former against what the test is granted a day, of the budget shared by all tests.
+    """
+
+    trap: str
+    what: str
+    is_within_null: bool
+    certified: float
+    certified_interval: Interval
+    share_of_budget: float
+    naive: float
+
+
+def _population(rng: np.random.Generator, accounts: int) -> Floats:
+    """Differ by one standard deviation of the logarithm of odds, around 55 %."""
+    log_odds = np.log(0.55 / 0.45) + rng.standard_normal(accounts)
+    shares: Floats = 1 / (1 + np.exp(-log_odds))
+    return shares
+
+
+def _all(share: float) -> Callable[[np.random.Generator, int], Floats]:
+    return lambda _rng, accounts: np.full(accounts, share)
+
+
+TRAPS: Final = (
+    Trap("coin tossers", "half of their round trips", _all(0.5), is_within_null=True),
+    Trap("population", "55 %, log odds vary by 1: 2 % of them truly exceed 90 %", _population),
+    Trap("nine in ten", "exactly the policy's figure", _all(0.9), is_within_null=True),
+    Trap("92 % winners", "a little above the figure, without an edge in money", _all(0.92)),
+    Trap("loser-holders", "95 %: winners are closed, losers kept", _all(0.95)),
+)
+
+
+def measure(sizes: Sizes, seed: int) -> list[TrapRow]:
+    """Count alarms on every sort."""
+    return [_row(trap, sizes, np.random.default_rng((seed, k))) for k, trap in enumerate(TRAPS)]
+
+
+def _row(trap: Trap, sizes: Sizes, rng: np.random.Generator) -> TrapRow:
+    chances = trap.chances(rng, sizes.trap_accounts)
+    bank = WinRateBank(_NULL, BUDGET)
+    certified = naive = 0
+    for day in range(sizes.trap_days):
+        wins = rng.random((sizes.units_a_day, sizes.trap_accounts)) < chances
+        first = day * sizes.units_a_day
+        owners, days = in_turns(sizes.units_a_day, sizes.trap_accounts, sizes.units_a_day, first)
+        certified += len(bank.take(owners, days, wins.reshape(-1)))
+        naive += named_naively(wins)
+    scale = _PER / sizes.trap_accounts / sizes.trap_days
+    low, high = of_count(certified)
+    return TrapRow(
+        trap=trap.name,
+        what=trap.what,
+        is_within_null=trap.is_within_null,
+        certified=certified * scale,
+        certified_interval=(low * scale, high * scale),
+        share_of_budget=certified * scale / (ALARMS_A_DAY / TESTS),
+        naive=naive * scale,
+    )
+
+
+def named_naively(wins: Bools) -> int:
+    """Count the accounts that were above 90 % of at least ten units at any time of a day.
+
+    Parameters
+    ----------
+    wins
+        Shape (units, accounts).
+    """
+    counts = np.arange(1, len(wins) + 1)[:, None]
+    above = (np.cumsum(wins, axis=0) > _NULL * counts) & (counts >= NAIVE_UNITS)
+    return int(np.count_nonzero(above.any(axis=0)))

@@ -1,0 +1,95 @@
+"""The evaluation in its small size: what is claimed holds, what is not claimed is seen to fail."""
+
+import json
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from command import caller
+from msgspec import to_builtins
+
+from lab import evaluate
+from lab.evaluate import nulls, tables
+from lab.evaluate.sizes import QUICK
+from lab.evaluate.traps import named_naively
+
+pytestmark = pytest.mark.long
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, Any]:
+    return evaluate.run(quick=True, say=lambda _sentence: None)
+
+
+def test_the_bound_is_kept_where_it_is_claimed_and_seen_to_break_elsewhere(
+    found: dict[str, Any],
+) -> None:
+    rows = {row["world"]: row for row in found["nulls"]}
+    assert [row["is_kept"] for row in rows.values()] == [row["is_claimed"] for row in rows.values()]
+    assert rows["luck"]["alarms"] > 0, "or nothing was tried"
+    assert rows["streaks"]["alarms"] > 5 * rows["luck"]["alarms"]
+
+
+def test_the_bets_are_a_fifth_slower_than_an_oracle_at_most(found: dict[str, Any]) -> None:
+    ratios = [row["ratio"] for row in found["delays"] if row["ratio"] is not None]
+    assert len(ratios) >= 5
+    assert all(1.0 <= ratio <= 1.2 for ratio in ratios), ratios
+
+
+def test_who_wins_more_is_named_sooner(found: dict[str, Any]) -> None:
+    last = max(QUICK.counts)
+    shares = [row["share"] for row in found["power"] if row["units"] == last]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+    for row in found["power"]:
+        low, high = row["interval"]
+        assert low <= row["share"] <= high
+
+
+def test_policy_names_the_lucky_and_the_test_does_not(found: dict[str, Any]) -> None:
+    for row in found["traps"]:
+        if row["is_within_null"]:
+            assert row["certified"] == 0 < row["naive"]
+
+
+def test_the_same_seed_gives_the_same_figures(found: dict[str, Any]) -> None:
+    again = evaluate.run(quick=True, say=lambda _sentence: None)
+    assert json.dumps(again) == json.dumps(found)
+
+
+def test_the_naive_rule_counts_whoever_was_ever_above() -> None:
+    wins = np.ones((20, 3), np.bool_)
+    wins[5, 1] = wins[3, 2] = wins[4, 2] = False  # 19 and 18 of 20
+    assert named_naively(wins) == 2
+    assert named_naively(wins[:9]) == 0, "nine are too few"
+
+
+def test_a_world_that_wins_too_often_breaks_the_bound(
+    found: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The verdict can be bad: otherwise it says nothing."""
+    cheat = nulls.World("cheat", "95 %", lambda rng, *shape: rng.random(shape) < 0.95)
+    monkeypatch.setattr(nulls, "WORLDS", (cheat,))
+    rows = to_builtins(nulls.measure(QUICK, 1))
+    assert tables.tables(found | {"nulls": rows})[0].rows[0][-1] == "BROKEN"
+
+
+def test_the_command_shows_writes_and_draws(
+    found: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(evaluate, "run", lambda **_: found)
+    call = caller(monkeypatch, capsys)
+    page, drawing = tmp_path / "evaluation.md", tmp_path / "evaluation.svg"
+    said = call("evaluate", "--quick", "--report", page, "--plot", drawing)
+    assert said.code == 0
+    for table in tables.tables(found):
+        assert table.title in said.out
+        assert f"## {table.title}" in page.read_text()
+    ET.fromstring(drawing.read_text())
+    as_json = json.loads(call("evaluate", "--quick", "--json").out)
+    assert as_json["nulls"] == json.loads(json.dumps(found["nulls"]))
