@@ -10,16 +10,15 @@ import typer
 
 from console import options, screen
 from console.commands import single, takes
+from console.exits import UsageProblem
 
 _PAGE: Final = """\
 # Evaluation of the tests with a bound
 
-What `certified.win_rate` claims, held against worlds in which the truth is known, with seed {seed}:
-the same versions give the same figures. Made by
+What `certified.win_rate` claims, held against worlds in which the truth is known, with seed {seed};
+the same versions (here numpy {numpy}) give the same figures. Made by
 `tapewatch evaluate{words}`.
-
-What the test is, and what its bound does not say:
-[Tests with a bound](../explanation/tests-with-a-bound.md).
+What the test is, and what its bound does not say, is told in the explanation of tests with a bound.
 
 """
 _DRAWING: Final = (
@@ -49,8 +48,8 @@ class Asked:
 def evaluate(asked: Asked) -> None:
     """Measure what tests with a bound claim: false alarms, delays, and who is named in vain.
 
-    Every figure comes with its interval, and beside it what an oracle or a simpler rule makes of
-    the same outcomes. A full run takes some minutes.
+    Beside it stands what an oracle or simpler ways make of the same outcomes. Counts and shares
+    come with intervals of 95 %. A full run takes some minutes.
 
     Examples
     --------
@@ -58,8 +57,17 @@ def evaluate(asked: Asked) -> None:
     $ tapewatch evaluate --quick --json
     $ tapewatch evaluate --report evaluation.md --plot evaluation.svg
     """
+    for path in filter(None, (asked.report, asked.plot)):
+        if not path.parent.is_dir():  # said before the minutes that the work takes
+            raise UsageProblem(
+                f"There is no folder {path.parent} to write {path.name} to; make it."
+            )
     suite: Any = import_module("lab.evaluate")
     found = suite.run(quick=asked.quick, say=screen.say)
+    if asked.as_json:
+        screen.put_json(found)
+    else:
+        _show(found)
     if asked.plot is not None:
         plot: Any = import_module("lab.bench.plot")
         asked.plot.write_text(plot.to_svg(found["charts"]), encoding="utf-8")
@@ -67,10 +75,6 @@ def evaluate(asked: Asked) -> None:
     if asked.report is not None:
         asked.report.write_text(page(found, asked), encoding="utf-8")
         screen.say(f"Written to {asked.report}.")
-    if asked.as_json:
-        screen.put_json(found)
-    else:
-        _show(found)
 
 
 def page(found: dict[str, Any], asked: Asked) -> str:
@@ -80,7 +84,9 @@ def page(found: dict[str, Any], asked: Asked) -> str:
     words = " --quick" if asked.quick else ""
     words += f" --report {asked.report.as_posix()}"
     words += f" --plot {asked.plot.as_posix()}" if asked.plot else ""
-    text = _PAGE.format(words=words, seed=found["seed"]) + str(shown.to_markdown(found))
+    numpy = found["machine"]["versions"]["numpy"]
+    text = _PAGE.format(words=words, seed=found["seed"], numpy=numpy)
+    text += str(shown.to_markdown(found))
     if asked.plot is not None:
         place = os.path.relpath(asked.plot, asked.report.parent)
         text += "\n" + _DRAWING.format(place=Path(place).as_posix())

@@ -95,7 +95,7 @@ def build_flow(plan: Plan, run_key: str, hooks: "Hooks") -> Dataflow:
 
     flow = Dataflow("tapewatch")
     pace = Pace(_window(plan))
-    snapshots = Snapshots(threads_for(hooks.processes))
+    snapshots = hooks.snapshots
     lanes: Stream[LaneItem] = op.input(
         "lanes", flow, guard.source(_input(source, plan, pace, hooks))
     )
@@ -148,6 +148,7 @@ class Hooks:
         self.on_progress = on_progress
         self.writer: WriterStep | None = None  # in the process where the writer runs
         self.guard: Guard | None = None  # once the flow is built
+        self.snapshots = Snapshots(threads_for(processes))  # closed by who runs the flow
         self.board: ScanBoard | None = None  # where several processes scan one file
 
 

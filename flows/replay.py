@@ -160,7 +160,7 @@ def _run(
             stop = StopFlag(plan.observer.stopping)
             with stop.on_signals():
                 hooks = Hooks(stop.is_set, on_progress, processes=options.processes)
-                with _abandoning(hooks):
+                with _abandoning(hooks), _letting_go(plan, hooks):
                     writer = _run_engine(plan, held, options, hooks, crew)
         return _end(plan, held, writer, began_ns)
 
@@ -174,6 +174,16 @@ def _abandoning(hooks: Hooks) -> Iterator[None]:
         if hooks.writer is not None:
             hooks.writer.abandon()
         raise
+
+
+@contextmanager
+def _letting_go(plan: Plan, hooks: Hooks) -> Iterator[None]:
+    """Have no thread write state any more when the folder is let go, whatever ended the run."""
+    try:
+        yield
+    finally:
+        hooks.snapshots.close()  # which may still hand jobs to the other
+        plan.compactor.close()
 
 
 class StopFlag:
@@ -331,7 +341,13 @@ def _work(plan: Plan, orders: WorkerOrders) -> None:
     held = hold_recovery(plan.paths.recovery / _CHILDREN_LOCK)
     hooks = _worker_hooks(plan, orders, stop)
     flow = build_flow(plan, orders.run_key, hooks)
-    with held, stop.on_signals(), _raising_the_first(_guard_of(hooks), plan, give_up):
+    guard = _guard_of(hooks)
+    with (
+        held,
+        _letting_go(plan, hooks),
+        stop.on_signals(),
+        _raising_the_first(guard, plan, give_up),
+    ):
         cluster_main(  # type: ignore[no-untyped-call]
             flow,
             orders.addresses,

@@ -59,3 +59,8 @@ class Snapshots:
         self._changed.clear()
         begun = self._begun.pop(step.shard, None)
         return step.snapshot() if begun is None else begun.result()
+
+    def close(self) -> None:
+        """Wait for those under way, drop the others: nobody writes once a folder is let go."""
+        if self._executor is not None:
+            self._executor.shutdown(wait=True, cancel_futures=True)

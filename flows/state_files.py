@@ -70,7 +70,7 @@ class Compactor:
     """
 
     def __init__(self) -> None:
-        self._executor = ThreadPoolExecutor(1, "tapewatch-state")
+        self._executor: ThreadPoolExecutor | None = None
         self._waiting = 0
         self._lock = Lock()
 
@@ -81,14 +81,24 @@ class Compactor:
 
     def submit(self, job: Callable[[], Segment]) -> "Future[Segment]":
         """Do a job soon."""
-        self._count(1)
-        future = self._executor.submit(job)
-        future.add_done_callback(lambda _future: self._count(-1))
+        with self._lock:
+            self._waiting += 1
+            if self._executor is None:
+                self._executor = ThreadPoolExecutor(1, "tapewatch-state")
+            future = self._executor.submit(job)
+        future.add_done_callback(self._done)
         return future
 
-    def _count(self, more: int) -> None:
+    def _done(self, _future: "Future[Segment]") -> None:
         with self._lock:
-            self._waiting += more
+            self._waiting -= 1
+
+    def close(self) -> None:
+        """Wait for the job under way, drop the others: nobody writes once a folder is let go."""
+        with self._lock:
+            executor, self._executor = self._executor, None
+        if executor is not None:
+            executor.shutdown(wait=True, cancel_futures=True)
 
 
 class ShardFiles:

@@ -74,7 +74,7 @@ METRICS: Final = (
     _gauge("lane_lag_messages", "Messages of the lane that are known and not yet read by this process. Only sources that count messages.", "lane"),
 
     _histogram("barrier", "From an epoch's first snapshot in this process to the next time it may read: blocks under way are finished everywhere, state is copied, pickled and committed to the recovery store. Processes that read nothing have none.", _BARRIER_BUCKETS),
-    _histogram("snapshot", "Copying the state of one key (a shard, or the writer), before the engine pickles and stores it.", _COMMIT_BUCKETS, "step"),
+    _histogram("snapshot", "Waiting for the copy of one key's state (a shard, or the writer), before the engine pickles and stores it. Shards are copied side by side, so the first waits longest.", _COMMIT_BUCKETS, "step"),
     _gauge("snapshot_bytes", "Size of the newest copies of state in this process, without what pickling adds (long tables of names are estimated); keys untouched in an epoch keep their old size.", "step"),
     _gauge("state_rows", f"Rows of state held {_SHARDS}, as of each one's newest snapshot.", "table"),
 

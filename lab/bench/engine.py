@@ -44,7 +44,11 @@ def run_watched(
         recovery = open_recovery(plan.paths.recovery)
         epoch = timedelta(seconds=float(plan.config.value("epoch_seconds")))
         flow = build_flow(plan, held.key, hooks)
-        run_main(flow, epoch_interval=epoch, recovery_config=recovery)  # type: ignore[no-untyped-call]
+        try:
+            run_main(flow, epoch_interval=epoch, recovery_config=recovery)  # type: ignore[no-untyped-call]
+        finally:
+            hooks.snapshots.close()
+            plan.compactor.close()
         if hooks.writer is not None:
             hooks.writer.close()
         return hooks.writer

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from itertools import chain
 from queue import Queue
 from typing import Final, NamedTuple
 
@@ -153,6 +154,9 @@ class Feed:
         assert self._process.stdout is not None
         self._pipe = self._process.stdout
         self.began_ns = int.from_bytes(self._read(_CLOCK_BYTES))
+        if not self.began_ns:
+            self.close()
+            raise RuntimeError("Whoever makes the load has failed, and said why.")
 
     def has_come(self) -> bool:
         """Say whether a block, or the end, can be read without waiting long."""
@@ -167,6 +171,8 @@ class Feed:
                 held.append(self._read(int.from_bytes(head)))
                 size += len(held[-1])
             yield b"".join(held)
+        if self._process.wait():
+            raise RuntimeError("Whoever makes the load has failed, and said why.")
 
     def _read(self, size: int) -> bytes:
         """Read so many bytes; none at the end. Nothing is read ahead, which select would miss."""
@@ -182,13 +188,28 @@ class Feed:
         self._pipe.close()
 
 
-def _make(asked: Paced, ahead: "Queue[Due | None]", is_ahead: threading.Event) -> None:
-    for due in blocks_due(asked):
-        ahead.put(due)
-        if ahead.full():
-            is_ahead.set()
-    ahead.put(None)
+class _MakingError(Exception):
+    """Making the load failed; its cause says why."""
+
+
+def _make(asked: Paced, ahead: "Queue[Due | Exception | None]", is_ahead: threading.Event) -> None:
+    end: Exception | None = None
+    try:
+        for due in blocks_due(asked):
+            ahead.put(due)
+            if ahead.full():
+                is_ahead.set()
+    except Exception as error:  # noqa: BLE001 - raised where it is taken
+        end = error
     is_ahead.set()
+    ahead.put(end)
+
+
+def _taken(ahead: "Queue[Due | Exception | None]") -> Iterator[Due]:
+    while (due := ahead.get()) is not None:
+        if isinstance(due, Exception):
+            raise _MakingError from due
+        yield due
 
 
 def main(text: str) -> None:
@@ -196,14 +217,18 @@ def main(text: str) -> None:
     out = sys.stdout.buffer
     sys.setswitchinterval(_SWITCH_SECONDS)
     asked = msgspec_json.decode(text, type=Paced)
-    ahead: Queue[Due | None] = Queue(max(1, round(asked.ahead_seconds / _BLOCK_SECONDS)))
+    ahead: Queue[Due | Exception | None] = Queue(
+        max(1, round(asked.ahead_seconds / _BLOCK_SECONDS))
+    )
     is_ahead = threading.Event()
     threading.Thread(target=_make, args=(asked, ahead, is_ahead), daemon=True).start()
     is_ahead.wait()
+    taken = _taken(ahead)
+    first = next(taken)  # or say now that nothing can be made
     began_ns = clock.monotonic_ns()
     out.write(began_ns.to_bytes(_CLOCK_BYTES))
     out.flush()
-    while (due := ahead.get()) is not None:
+    for due in chain([first], taken):
         block = wait_until_due(due, began_ns)
         out.write(len(block).to_bytes(_SIZE_BYTES))
         out.write(block)

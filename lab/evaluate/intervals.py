@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from statistics import mean, stdev
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
 from scipy import stats  # type: ignore[import-untyped]
 
 _LEVEL: Final = 0.95
@@ -46,3 +48,23 @@ def of_count(count: int) -> Interval:
     """
     low = float(stats.chi2.ppf((1 - _LEVEL) / 2, 2 * count)) / 2 if count else 0.0
     return low, float(stats.chi2.ppf((1 + _LEVEL) / 2, 2 * count + 2)) / 2
+
+
+def of_counts(counts: NDArray[np.int64]) -> Interval:
+    """Return an interval of a sum of counts, wider or narrower than a Poisson count's.
+
+    Each is one account's; their spread says how much more, or less, they vary than by chance alone.
+
+    Examples
+    --------
+    >>> [round(end, 2) for end in of_counts(np.array([0, 1, 0, 1, 2, 0]))]
+    [1.09, 10.24]
+    >>> [round(end, 2) for end in of_counts(np.array([0, 0, 0, 0, 4, 0]))]
+    [0.0, 16.48]
+    """
+    total = int(counts.sum())
+    low, high = of_count(total)
+    if total == 0:
+        return low, high
+    spread = float(np.sqrt(counts.var(ddof=1) / counts.mean()))
+    return max(0.0, total - (total - low) * spread), total + (high - total) * spread

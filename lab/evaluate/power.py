@@ -1,8 +1,8 @@
 """How soon accounts that win more than the null allows are named, and how soon they could be.
 
-The oracle is the same statistic with the same grants and the same bound, told beforehand what the
-true share is: it multiplies by the likelihood of each outcome. Nobody can know that; what the bets
-lose against it is the price of not knowing.
+The oracle is the same statistic with the same grants at the same units and the same bound, told
+beforehand what the true share is: it multiplies by the likelihood of each outcome. Nobody can know
+that; what the bets lose against it is the price of not knowing.
 """
 
 from typing import Final
@@ -26,7 +26,9 @@ CASES: Final = (
     (0.5, 0.75),
     (0.5, 0.9),
 )
+FIRST_GRANTED: Final = 3  # unit, from 0: time counts up to the earlier of the last two outcomes
 _NULL: Final = 0.9
+_STREAM: Final = 1  # of random numbers, so that no two tables share any
 
 
 class DelayRow(Struct, frozen=True, kw_only=True):
@@ -67,7 +69,7 @@ def measure(sizes: Sizes, seed: int) -> tuple[list[DelayRow], list[PowerRow]]:
     delays, shares = [], []
     units = max(sizes.counts)
     for number, (null, truth) in enumerate(CASES):
-        rng = np.random.default_rng((seed, number))
+        rng = np.random.default_rng((seed, _STREAM, number))
         wins = rng.random((units, sizes.delay_accounts)) < truth
         first = _named_by_bets(wins, null, sizes)
         delays.append(_delay(first, oracle(wins, null, truth, sizes), null, truth, sizes))
@@ -90,7 +92,7 @@ def oracle(wins: Bools, null: float, truth: float, sizes: Sizes) -> Ints:
     first = np.full(accounts, units + 1)
     scores = np.zeros(accounts)
     for unit in range(units):
-        scores = (scores + grant * (unit > 0)) * np.where(wins[unit], on_win, on_loss)
+        scores = (scores + grant * (unit >= FIRST_GRANTED)) * np.where(wins[unit], on_win, on_loss)
         first[(scores >= 1) & (first > units)] = unit + 1
         np.minimum(scores, 1.0, out=scores)  # named is named
     return first

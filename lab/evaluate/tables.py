@@ -56,8 +56,9 @@ def _nulls(found: Mapping[str, Any]) -> Table:
             row["world"],
             row["what"],
             f"{row['alarms']:,.2f} {_interval(row['alarms_interval'])}",
-            f"{row['bound']:.2f}",
-            _kept(row),
+            f"{row['bound']:,.2f}",
+            _interval(row["excess_interval"]),
+            _verdict(row),
         )
         for row in found["nulls"]
     )
@@ -67,19 +68,20 @@ def _nulls(found: Mapping[str, Any]) -> Table:
             f"{sizes['seeds']} rounds of {sizes['accounts']:,} accounts with {sizes['units']:,} "
             f"round trips each, null 90 %, {sizes['granted']:g} alarms granted a round: so many "
             "that there is something to count. The bound is what was granted less what is still "
-            "staked. Broken means that the whole interval of the difference lies above it. "
+            "staked. Refuted means that the whole interval of alarms less bound lies above 0. "
             "Intervals are of 95 %."
         ),
-        head=("world", "wins", "alarms a round", "bound", "verdict"),
+        head=("world", "wins", "alarms a round", "bound", "alarms less bound", "verdict"),
         words=("world", "wins", "verdict"),
         rows=rows,
     )
 
 
-def _kept(row: Mapping[str, Any]) -> str:
-    if not row["is_claimed"]:
-        return "not claimed, " + ("kept" if row["is_kept"] else "broken")
-    return "kept" if row["is_kept"] else "BROKEN"
+def _verdict(row: Mapping[str, Any]) -> str:
+    refuted = row["is_refuted"]
+    if row["is_claimed"]:
+        return "REFUTED" if refuted else "not refuted"
+    return "not claimed, and refuted" if refuted else "not claimed"
 
 
 def _delays(found: Mapping[str, Any]) -> Table:
@@ -144,8 +146,9 @@ def _traps(found: Mapping[str, Any]) -> Table:
         title="Accounts that did nothing wrong: alarms a day on 100,000 of them",
         note=(
             f"From {sizes['trap_accounts']:,} accounts over {sizes['trap_days']} days of "
-            f"{sizes['units_a_day']} round trips, at the budget shipped: 5 a day for seven tests, "
-            "0.71 for this one. Beside it the policy's rule: more than 90 % of at least ten on a "
+            f"{sizes['units_a_day']} round trips, at the budget shipped: "
+            f"{found['traps'][0]['granted']:.2f} alarms a day granted for this test. Beside it "
+            "the policy's rule: more than 90 % of at least ten on a "
             "day. Sorts that are not within the null truly win more than 90 %, so the bound does "
             "not speak of them; what their wins are worth is not looked at."
         ),
@@ -161,10 +164,11 @@ def _baselines(found: Mapping[str, Any]) -> Table:
         for row in found["baselines"]
     )
     return Table(
-        title="Other ways to watch, on the same outcomes",
+        title="Ways to watch, on the same outcomes",
         note=(
             "Share of accounts named at any time of a round. ADWIN and Page-Hinkley (River, as it "
-            "ships them) look for a change, so they cannot see who always won 97 %."
+            "ships them) look for a change, so they cannot see who always won 97 %. "
+            "Without intervals: these are single shares of at most 100 accounts."
         ),
         words=("way",),
         head=("way", "wins 90 %", "wins 97 % from the start", "wins 97 % from the middle"),
@@ -174,7 +178,7 @@ def _baselines(found: Mapping[str, Any]) -> Table:
 
 def _interval(ends: Sequence[float]) -> str:
     low, high = ends
-    return f"[{max(0.0, low):,.2f}, {high:,.2f}]"
+    return f"[{low:,.2f}, {high:,.2f}]"
 
 
 def _number(value: float | None) -> str:

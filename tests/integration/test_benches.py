@@ -166,6 +166,14 @@ def test_a_feed_that_was_not_read_has_what_fell_due_meanwhile() -> None:
     assert len(rest) < 25, "it comes as one, or a few where the pipe ran empty"
 
 
+def test_a_load_that_cannot_be_made_is_told_and_not_waited_for(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(RuntimeError, match="said why"):
+        Feed(Paced(load=Load(accounts=0), orders=500))
+    assert "ZeroDivisionError" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("ordered", "percent", "expected"),
     [([], 50, None), ([1.0], 99, 1.0), ([1.0, 2.0, 3.0], 50, 2.0), ([1.0, 2.0], 100, 2.0)],

@@ -27,7 +27,8 @@ def test_the_bound_is_kept_where_it_is_claimed_and_seen_to_break_elsewhere(
     found: dict[str, Any],
 ) -> None:
     rows = {row["world"]: row for row in found["nulls"]}
-    assert [row["is_kept"] for row in rows.values()] == [row["is_claimed"] for row in rows.values()]
+    refuted = {name for name, row in rows.items() if row["is_refuted"]}
+    assert refuted == {name for name, row in rows.items() if not row["is_claimed"]}
     assert rows["luck"]["alarms"] > 0, "or nothing was tried"
     assert rows["streaks"]["alarms"] > 5 * rows["luck"]["alarms"]
 
@@ -73,7 +74,7 @@ def test_a_world_that_wins_too_often_breaks_the_bound(
     cheat = nulls.World("cheat", "95 %", lambda rng, *shape: rng.random(shape) < 0.95)
     monkeypatch.setattr(nulls, "WORLDS", (cheat,))
     rows = to_builtins(nulls.measure(QUICK, 1))
-    assert tables.tables(found | {"nulls": rows})[0].rows[0][-1] == "BROKEN"
+    assert tables.tables(found | {"nulls": rows})[0].rows[0][-1] == "REFUTED"
 
 
 def test_the_command_shows_writes_and_draws(
@@ -93,3 +94,11 @@ def test_the_command_shows_writes_and_draws(
     ET.fromstring(drawing.read_text())
     as_json = json.loads(call("evaluate", "--quick", "--json").out)
     assert as_json["nulls"] == json.loads(json.dumps(found["nulls"]))
+
+
+def test_a_report_that_has_nowhere_to_go_is_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = caller(monkeypatch, capsys)("evaluate", "--report", tmp_path / "none" / "page.md")
+    assert said.code == 2
+    assert "There is no folder" in said.err

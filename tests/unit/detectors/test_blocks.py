@@ -1,12 +1,15 @@
 """What is remembered cannot change its form unnoticed."""
 
-from detectors.core.account_state import ACCOUNT, INSTRUMENT, ORDER
+from hashlib import sha256
+from typing import Any
+
+from detectors.core.account_state import ACCOUNT, INSTRUMENT, ORDER, AccountState
 from detectors.core.blocks import LAYOUT, block_of, fingerprint
 from detectors.core.contract_table import CONTRACT, OPEN_TRIP
-from detectors.core.features import FEATURE
-from detectors.core.instrument_state import HOLDER, PARTY, SIDE, TRADED
+from detectors.core.features import FEATURE, Features
+from detectors.core.instrument_state import HOLDER, PARTY, SIDE, TRADED, InstrumentState
 from detectors.core.memory import NODE
-from detectors.core.peers import PEER
+from detectors.core.peers import PEER, Peers
 from detectors.core.registrations import REGISTRATION
 from detectors.core.registry import build_detectors
 from detectors.core.sent_rows import SENT
@@ -17,7 +20,24 @@ TABLES = (*OF_ACCOUNTS, HOLDER, TRADED, SIDE, PARTY, SENT)
 
 def test_a_change_of_the_tables_raises_the_layout() -> None:
     """Fails after such a change: raise LAYOUT, then put the new pair here."""
-    assert (LAYOUT, fingerprint(*TABLES)) == (3, "d69f8b5bac6a60a8")
+    assert (LAYOUT, fingerprint(*TABLES)) == (4, "d69f8b5bac6a60a8")
+
+
+def test_a_change_of_how_snapshots_hold_them_raises_the_layout() -> None:
+    """Fails after such a change: raise LAYOUT, then put the new pair here."""
+    parts = (AccountState(), InstrumentState(), Peers(), Features(0, "default"))
+    whole = [part.dump() for part in parts]
+    found = sha256(repr(shape_of(whole)).encode()).hexdigest()[:16]
+    assert (LAYOUT, found) == (4, "88a044fcf21af397")
+
+
+def shape_of(tree: Any) -> Any:
+    """Return names, lengths and kinds, whatever the values."""
+    if isinstance(tree, dict):
+        return {str(key): shape_of(value) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [shape_of(value) for value in tree]
+    return type(tree).__name__
 
 
 def test_every_rule_s_memory_has_a_key_of_its_own() -> None:

@@ -2,11 +2,15 @@
 
 import json
 import os
+import select
 import signal
+import threading
 from pathlib import Path
+from threading import Semaphore
 from typing import Any
 
 import pytest
+from bytewax.errors import BytewaxRuntimeError
 
 from detectors.core.registry import params_types
 from detectors.order_to_trade import OrderToTrade
@@ -17,6 +21,7 @@ from flows.manifest import read_manifest
 from flows.plan import LOG_NAME, InputSpec, Plan
 from flows.processes import WorkerOrders
 from flows.replay import Engine, Outcome, RunOptions, StopFlag, run, specs_of
+from flows.steps import AccountStep
 from flows.writer import Progress
 from lab.bench import inputs
 from ledger.reader import read_entries
@@ -65,6 +70,27 @@ def test_a_completed_run_does_nothing_again(day: Path, tmp_path: Path, engine: E
     again = run(plan_of(day, tmp_path), RunOptions(engine=engine))
     assert (again.is_complete, again.was_complete) == (True, True)
     assert without_seconds(again) == without_seconds(first)
+
+
+def test_a_run_that_fails_leaves_nobody_who_writes(
+    day: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder is let go: whoever has it next must not find a file that another one truncates."""
+    snapshot, under_way = AccountStep.snapshot, Semaphore(0)
+
+    def slow_or_broken(step: AccountStep) -> dict[str, Any]:
+        if step.shard == 0:
+            assert under_way.acquire(timeout=30)
+            raise OSError("broken")
+        under_way.release()
+        select.select([], [], [], 0.2)
+        return snapshot(step)
+
+    monkeypatch.setattr(AccountStep, "snapshot", slow_or_broken)
+    monkeypatch.setattr("flows.monitor.threads_for", lambda _processes: 4)
+    with pytest.raises(BytewaxRuntimeError):
+        run(plan_of(day, tmp_path), RunOptions())
+    assert not [t.name for t in threading.enumerate() if t.name.startswith("tapewatch-s")]
 
 
 def test_a_run_that_died_after_its_last_commit_completes_without_reading_again(

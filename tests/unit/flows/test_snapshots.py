@@ -110,6 +110,21 @@ def test_what_fails_is_raised_where_it_is_asked_for() -> None:
         snapshots.of(broken)
 
 
+def test_after_closing_nobody_reads_or_writes() -> None:
+    snapshots = Snapshots(2)
+    asked, slow, *others = Counted(0), Slow(1), Slow(2), Counted(3), Counted(4)
+    change(snapshots, asked, slow, *others)
+    assert snapshots.of(asked) == {"count": 1}
+    assert slow.begun.wait(30)
+    for one in (slow, others[0]):
+        Timer(0.1, one.go_on.set).start()
+    snapshots.close()
+    assert slow.taken == 1, "what was under way has ended"
+    taken = [one.taken for one in others]
+    assert taken == [one.taken for one in others]
+    assert sum(taken) < len(others), "what waited was dropped"
+
+
 def test_processes_share_the_processors() -> None:
     assert 1 <= threads_for(1) <= THREADS_MAX
     assert threads_for(1_000) == 1

@@ -3,8 +3,9 @@
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
-from threading import Event
+from threading import Event, Timer
 from typing import Any
 
 import numpy as np
@@ -210,6 +211,28 @@ def test_a_compactor_counts_the_jobs_that_wait() -> None:
     assert [future.result(timeout=30) for future in futures] == [segment] * JOBS_AT_ONCE
     compactor.submit(job).result(timeout=30)  # behind it the callbacks of all others are done
     assert compactor.has_room
+
+
+def test_a_compactor_that_is_closed_has_written_its_last() -> None:
+    compactor, begun, go_on = Compactor(), Event(), Event()
+    compactor.close()
+    done: list[int] = []
+
+    def job(number: int) -> Segment:
+        begun.set()
+        assert go_on.wait(30)
+        done.append(number)
+        return Segment("base", 1, "")
+
+    for number in range(3):
+        compactor.submit(partial(job, number))
+    assert begun.wait(30)
+    Timer(0.1, go_on.set).start()
+    compactor.close()
+    assert done == [0], "the one under way, and no other"
+    assert compactor.has_room
+    assert compactor.submit(partial(job, 7)).result(timeout=30).name == "base", "another run's"
+    compactor.close()
 
 
 def test_a_compactor_that_fails_stops_the_flow(tmp_path: Path, rng: np.random.Generator) -> None:
