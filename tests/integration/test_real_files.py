@@ -46,10 +46,12 @@ def test_win_rates_alert_on_as_many_accounts_as_counted_by_hand(
         f"detectors.win_rate.unit={unit}",
         "detectors.win_rate.min_units=20",
         "detectors.win_rate.simulated_only=false",
+        "detectors.certified_win_rate.simulated_only=false",
     ]
     summary, alerts = monitored(tmp_path, InputSpec(name=sample(HYPERLIQUID)), flags)
     assert summary["events"] == 7_282
     assert summary["late"] == summary["duplicates"] == 0
+    # In 81 seconds nobody ends enough round trips for a test with a bound to conclude anything.
     assert {alert.detector for alert in alerts} == {"win_rate"}
     assert len({alert.account_id for alert in alerts}) == accounts
 
