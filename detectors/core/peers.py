@@ -182,19 +182,53 @@ def end_days(peers: Any, ended: Any, meta: Any, watermark_ns: Int) -> None:
             meta[_DUE_NS] = min(meta[_DUE_NS], peer["day_end_ns"])
 
 
+@inlined
+def _count_day(day: Any, histograms: Any) -> None:
+    histograms[ORDERS, count_bin(np.int64(day["orders"]))] += 1
+    histograms[CANCELS, count_bin(np.int64(day["cancels"]))] += 1
+    histograms[FILLS, count_bin(np.int64(day["fills"]))] += 1
+    if day["orders"] >= ORDERS_MIN:
+        share = np.int64(day["cancels"]) * _PERCENT // day["orders"]
+        histograms[CANCEL_PERCENT, min(share, _PERCENT)] += 1
+    if day["closing"] >= ORDERS_MIN:
+        histograms[WIN_PERCENT, np.int64(day["wins"]) * _PERCENT // day["closing"]] += 1
+
+
 @kernel
-def count_days(ended: Any, histograms: Any) -> None:
-    """Count ended days into histograms, shape (features, bins), int64."""
-    for i in range(len(ended)):
+def count_alike(ended: Any, first: Int, is_counted: Any, histograms: Any) -> Any:
+    """Count the ended days that belong with day ``first``; return the first that does not.
+
+    Parameters
+    ----------
+    ended
+        Shape (n,), of ``PEER``.
+    is_counted
+        Shape (n,), bool: days counted before, which are passed over; receives these.
+    histograms
+        Shape (features, bins), int64.
+
+    Returns
+    -------
+    int
+        n where none is left. A day's end finds few sorts of days, so this is quicker than sorting.
+    """
+    left = np.int64(len(ended))
+    alike = ended[first]
+    for i in range(first, len(ended)):
         day = ended[i]
-        histograms[ORDERS, count_bin(np.int64(day["orders"]))] += 1
-        histograms[CANCELS, count_bin(np.int64(day["cancels"]))] += 1
-        histograms[FILLS, count_bin(np.int64(day["fills"]))] += 1
-        if day["orders"] >= ORDERS_MIN:
-            share = np.int64(day["cancels"]) * _PERCENT // day["orders"]
-            histograms[CANCEL_PERCENT, min(share, _PERCENT)] += 1
-        if day["closing"] >= ORDERS_MIN:
-            histograms[WIN_PERCENT, np.int64(day["wins"]) * _PERCENT // day["closing"]] += 1
+        if is_counted[i]:
+            continue
+        if (
+            day["day_end_ns"] == alike["day_end_ns"]
+            and day["day"] == alike["day"]
+            and day["group"] == alike["group"]
+            and day["is_simulated"] == alike["is_simulated"]
+        ):
+            is_counted[i] = True
+            _count_day(day, histograms)
+        elif left == len(ended):
+            left = np.int64(i)
+    return left
 
 
 class PeerKey(NamedTuple):
@@ -300,12 +334,15 @@ class Peers:
         self._meta[_COUNT] = 0
         ended = written[:count]
         tiers = ["", *self._names.numbers]
-        keys = ended[["day_end_ns", "day", "group", "is_simulated"]]
-        unique, inverse = np.unique(keys, return_inverse=True)
-        for number, (end_ns, day, group, is_simulated) in enumerate(unique.tolist()):
-            key = PeerKey(end_ns, day, tiers[group], bool(is_simulated))
+        is_counted = np.zeros(count, np.bool_)
+        first = 0
+        while first < count:
+            day = ended[first]
+            tier, is_simulated = tiers[day["group"]], bool(day["is_simulated"])
+            key = PeerKey(int(day["day_end_ns"]), int(day["day"]), tier, is_simulated)
             empty = np.zeros((len(PEER_FEATURES), BINS), np.int64)
-            count_days(ended[inverse == number], self._histograms.setdefault(key, empty))
+            histograms = self._histograms.setdefault(key, empty)
+            first = int(count_alike(ended, first, is_counted, histograms))
 
     def needs(self, count: int) -> NDArray[np.bool_]:
         """Say which of the first ``count`` accounts have an open day, or a tier, said only once."""
