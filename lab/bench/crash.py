@@ -38,7 +38,7 @@ EVENTS: Final = 40_000
 ACCOUNTS: Final = 10_000
 KILLS: Final = 240  # half of them in barriers, ten at each other named point
 KILLS_QUICK: Final = 20  # every named point at least once
-EVENTS_QUICK: Final = 30_000
+EVENTS_QUICK: Final = 16_000
 # Small blocks and epochs, so that a short run has many moments; more alerts than a quiet day has.
 SETTINGS: Final = (
     "epoch_seconds=0.1",
