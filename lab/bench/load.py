@@ -188,47 +188,46 @@ class Feed:
         self._pipe.close()
 
 
-class _MakingError(Exception):
-    """Making the load failed; its cause says why."""
+class _Ahead:
+    """A load's blocks, made in a thread of its own, so many seconds ahead."""
 
+    def __init__(self, asked: Paced) -> None:
+        self._asked = asked
+        self._blocks: Queue[Due | None] = Queue(max(1, round(asked.ahead_seconds / _BLOCK_SECONDS)))
+        self._is_ahead, self._is_whole = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._make, daemon=True)
+        self._thread.start()
+        self._is_ahead.wait()
 
-def _make(asked: Paced, ahead: "Queue[Due | Exception | None]", is_ahead: threading.Event) -> None:
-    end: Exception | None = None
-    try:
-        for due in blocks_due(asked):
-            ahead.put(due)
-            if ahead.full():
-                is_ahead.set()
-    except Exception as error:  # noqa: BLE001 - raised where it is taken
-        end = error
-    is_ahead.set()
-    ahead.put(end)
+    def _make(self) -> None:
+        try:
+            for due in blocks_due(self._asked):
+                self._blocks.put(due)
+                if self._blocks.full():
+                    self._is_ahead.set()
+            self._is_whole.set()
+        finally:  # what went wrong is written by the thread's end
+            self._is_ahead.set()
+            self._blocks.put(None)
 
-
-def _taken(ahead: "Queue[Due | Exception | None]") -> Iterator[Due]:
-    while (due := ahead.get()) is not None:
-        if isinstance(due, Exception):
-            raise _MakingError from due
-        yield due
+    def __iter__(self) -> Iterator[Due]:
+        while (due := self._blocks.get()) is not None:
+            yield due
+        self._thread.join()
+        if not self._is_whole.is_set():
+            sys.exit("The load could not be made.")
 
 
 def main(text: str) -> None:
     """Write the clock's beginning (ns), then blocks, each after its length."""
     out = sys.stdout.buffer
     sys.setswitchinterval(_SWITCH_SECONDS)
-    asked = msgspec_json.decode(text, type=Paced)
-    ahead: Queue[Due | Exception | None] = Queue(
-        max(1, round(asked.ahead_seconds / _BLOCK_SECONDS))
-    )
-    is_ahead = threading.Event()
-    threading.Thread(target=_make, args=(asked, ahead, is_ahead), daemon=True).start()
-    is_ahead.wait()
-    taken = _taken(ahead)
-    first = next(taken)  # or say now that nothing can be made
+    blocks = iter(_Ahead(msgspec_json.decode(text, type=Paced)))
+    first = next(blocks)  # or end here, if nothing can be made
     began_ns = clock.monotonic_ns()
     out.write(began_ns.to_bytes(_CLOCK_BYTES))
     out.flush()
-    for due in chain([first], taken):
+    for due in chain([first], blocks):
         block = wait_until_due(due, began_ns)
         out.write(len(block).to_bytes(_SIZE_BYTES))
         out.write(block)
