@@ -37,7 +37,7 @@ def test_killed_runs_leave_what_an_unbroken_run_leaves(tmp_path: Path) -> None:
         assert len(expected.parts[part]) >= count, part
     summary = expected.parts["summary"]
     assert summary["late"] > 10
-    assert summary["duplicates"] > 10
+    assert summary["duplicates"] >= 10
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from servers.mock_kafka import MockKafka
 from flows import clock
 from flows.crash import VARIABLE
 from flows.datafolder import Paths
+from flows.processes import EXIT_PEER_LOST
 from lab.bench import inputs, processes, topics
 from lab.bench.content import Content, compare, read_content
 from lab.kafka_feed import Feed
@@ -156,7 +157,8 @@ def test_a_control_log_on_a_topic_survives_a_kill(
     data, setting = tmp_path / "data", f"control.log=kafka://{cluster.bootstrap}/control"
     share_pepper(data)
     killed = run(command(two_topics, data, setting, count=2), crash_at="snapshot.account:40")
-    assert killed.returncode == -signal.SIGKILL
+    # Whichever process comes to the point first; the run ends with either.
+    assert killed.returncode in {-signal.SIGKILL, EXIT_PEER_LOST}
     moved = run(command(two_topics, data))
     assert (moved.returncode, "began in topic control" in moved.stderr) == (4, True)
     assert summary(command(two_topics, data, setting))["complete"]
