@@ -24,6 +24,11 @@ LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 PLAIN = re.compile(r"tapewatch [^|<>;&$`]*")
 INSTALL = "pip install ./"
 BROKER = "127.0.0.1:9092"  # where pages say that it is
+LONG_PAGES = {  # half a minute and more of commands
+    "docs/how-to/runbook.md",
+    "docs/how-to/watch-with-prometheus.md",
+    "docs/explanation/tests-with-a-bound.md",
+}
 COMMAND = re.compile(r"\btapewatch ((?:[a-z]+)(?: [a-z]+)?)")
 
 
@@ -75,7 +80,14 @@ def install(folder: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.syspath_prepend(folder / "site")
 
 
-@pytest.mark.parametrize("name", [n for n in names(WITH_SHELL) if n not in names(WITH_BROKER)])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.long] if name in LONG_PAGES else [])
+        for name in names(WITH_SHELL)
+        if name not in names(WITH_BROKER)
+    ],
+)
 def test_the_shell_commands_of_a_page_run(
     name: str,
     tmp_path: Path,

@@ -25,7 +25,7 @@ def single_luck(rng: np.random.Generator, units: int, accounts: int) -> Any:
     return rng.random(units * accounts) < 0.9
 
 
-@pytest.mark.parametrize("luck", [single_luck, runs_of_luck])
+@pytest.mark.parametrize("luck", [single_luck, pytest.param(runs_of_luck, marks=pytest.mark.long)])
 def test_no_more_alarms_than_were_granted_under_the_null(luck: Any) -> None:
     accounts, units, granted, rounds = 400, 1_000, 40.0, 12
     owners, days = even(units, accounts)
