@@ -160,7 +160,7 @@ def _run(
             stop = StopFlag(plan.observer.stopping)
             with stop.on_signals():
                 hooks = Hooks(stop.is_set, on_progress, processes=options.processes)
-                with _abandoning(hooks), _letting_go(plan, hooks):
+                with _abandoning(hooks), letting_go(plan, hooks):
                     writer = _run_engine(plan, held, options, hooks, crew)
         return _end(plan, held, writer, began_ns)
 
@@ -177,7 +177,7 @@ def _abandoning(hooks: Hooks) -> Iterator[None]:
 
 
 @contextmanager
-def _letting_go(plan: Plan, hooks: Hooks) -> Iterator[None]:
+def letting_go(plan: Plan, hooks: Hooks) -> Iterator[None]:
     """Have no thread write state any more when the folder is let go, whatever ended the run."""
     try:
         yield
@@ -344,7 +344,7 @@ def _work(plan: Plan, orders: WorkerOrders) -> None:
     guard = _guard_of(hooks)
     with (
         held,
-        _letting_go(plan, hooks),
+        letting_go(plan, hooks),
         stop.on_signals(),
         _raising_the_first(guard, plan, give_up),
     ):

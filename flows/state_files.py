@@ -26,9 +26,7 @@ from flows.state_segments import Segment, SegmentFile, read_segments, sync_folde
 POINTERS_KEPT: Final = 3
 LOG_SHARE: Final = 2  # of the base: writing bases more often would cost what the log saves
 LOG_SHARE_MOST: Final = 4  # of the base: no shard waits for its turn beyond that
-JOBS_AT_ONCE: Final = (
-    4  # shards grow alike, and all at once they would take a processor for seconds
-)
+JOBS_AT_ONCE: Final = 4  # shards grow alike: all at once would take a processor for seconds
 _UNFINISHED: Final = ".new"
 
 

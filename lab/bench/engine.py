@@ -13,6 +13,7 @@ from flows.monitor import Hooks, build_flow
 from flows.observe.observer import Observer
 from flows.plan import BlockFactory, InputSpec, Plan
 from flows.recovery import open_recovery
+from flows.replay import letting_go
 from flows.writer import WriterStep
 
 
@@ -44,11 +45,8 @@ def run_watched(
         recovery = open_recovery(plan.paths.recovery)
         epoch = timedelta(seconds=float(plan.config.value("epoch_seconds")))
         flow = build_flow(plan, held.key, hooks)
-        try:
+        with letting_go(plan, hooks):
             run_main(flow, epoch_interval=epoch, recovery_config=recovery)  # type: ignore[no-untyped-call]
-        finally:
-            hooks.snapshots.close()
-            plan.compactor.close()
         if hooks.writer is not None:
             hooks.writer.close()
         return hooks.writer
