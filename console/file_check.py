@@ -6,7 +6,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.core.stage import AccountStage, StageConfig
+from detectors.core.stage import AccountStage
+from detectors.core.stage_config import StageConfig
 from flows.lanes import deal
 from flows.plan import TENANT, InputSpec, open_input
 from flows.sources import ScanOptions, in_order

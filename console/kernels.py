@@ -14,7 +14,7 @@ from numba import config
 
 from console.file_check import EveryDay
 from detectors.core.registry import build_detectors
-from detectors.core.stage import StageConfig
+from detectors.core.stage_config import StageConfig
 from lab.stages import Stages
 from schemas.columns import ROW, EventColumns, HashKey
 from schemas.referee import RowKey, Verdict, judge_row

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
 
 from detectors.core.contract import (
     GROWTH,
@@ -31,6 +32,7 @@ from detectors.core.emit import (
     count_up,
     due_at,
     emit_step,
+    has_ended,
     headroom_level,
     note_position,
     roll,
@@ -168,6 +170,10 @@ class SelfTrading(Detector):
         """See ``Detector.update``."""
         figure, memory = self.params.trades_min, state.memory()
         count_self_trades(steps, self.selection, figure, memory, out.records, out.count)
+
+    def spent(self, rows: NDArray[np.void], horizon_ns: int) -> NDArray[np.bool_]:
+        """See ``Detector.spent``."""
+        return has_ended(rows, horizon_ns)
 
     def explain(self, finding: np.void) -> Explanation:
         """See ``Detector.explain``."""

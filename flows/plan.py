@@ -16,7 +16,8 @@ from detectors.core.instrument_stage import InstrumentConfig, InstrumentScratch,
 from detectors.core.memory import Scratch
 from detectors.core.packs import pack_names
 from detectors.core.registry import build_detectors, detector_names, detector_type
-from detectors.core.stage import AccountStage, StageConfig
+from detectors.core.stage import AccountStage
+from detectors.core.stage_config import StageConfig
 from flows import adapters, clock, topics
 from flows.acts import ActMaker
 from flows.align import Backlog
@@ -301,6 +302,7 @@ class Plan:
             ),
             keeps_peers=bool(config.value("peers.count")),
             idle_ns=int(config.value("accounts.idle_ns")),
+            silent_ns=int(config.value("accounts.silent_ns")),
             rows_bring_clock=not self.is_live,
         )
         detectors = self.detectors()  # they hold parameters only: what is remembered is the stage's
@@ -332,6 +334,8 @@ class Plan:
             tenant=TENANT,
             side_window_ns=int(self.config.value("trades.pair_window_ns")),
             sides_max=int(self.config.value("trades.pairs_max")),
+            idle_ns=int(self.config.value("accounts.idle_ns")),
+            silent_ns=int(self.config.value("accounts.silent_ns")),
         )
         detectors, scratch = self.detectors(), InstrumentScratch()  # as for accounts
         return lambda: InstrumentStage(detectors, config, scratch)

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from detectors.core.contract import Detector
 from detectors.core.registry import build_detectors
-from detectors.core.stage import StageConfig
+from detectors.core.stage_config import StageConfig
 from flows.calendars import TradingDays
 from flows.lanes import LaneTime, stamp
 from lab.simulator import Market, SimulatorConfig, Truth

@@ -10,7 +10,8 @@ from detectors.core.contract import Detector
 from detectors.core.instrument_stage import InstrumentConfig, InstrumentStage
 from detectors.core.memory import SubjectState
 from detectors.core.sent_rows import join
-from detectors.core.stage import AccountStage, StageConfig, StageOutput
+from detectors.core.stage import AccountStage, StageOutput
+from detectors.core.stage_config import StageConfig
 from flows.align import Align, Mark
 from flows.lanes import NEVER_NS
 from flows.steps import END_OF_TIME_NS
@@ -34,7 +35,13 @@ class Stages:
         self.accounts = AccountStage(detectors, config)
         self.instruments = InstrumentStage(
             detectors,
-            InstrumentConfig(key=config.key, lane_names=config.lane_names, tenant=config.tenant),
+            InstrumentConfig(
+                key=config.key,
+                lane_names=config.lane_names,
+                tenant=config.tenant,
+                idle_ns=config.idle_ns,
+                silent_ns=config.silent_ns,
+            ),
         )
         self.align = Align(1)
         self._config = config

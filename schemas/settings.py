@@ -104,6 +104,7 @@ SETTINGS: Final = (
     Setting("duplicates.entries_max", 4_194_304, "ids per shard", "Caps the memory of the duplicate check (16 bytes an id); reaching it rotates early, which is counted.", 1_024, 268_435_456),
 
     Setting("accounts.idle_ns", 7 * DAY_NS, "ns of event time", "An account without events for so long gives its memory back where no rule could still use it; no alert changes. 0 keeps all.", 0, 3_650 * DAY_NS, changes_results=False),
+    Setting("accounts.silent_ns", 400 * DAY_NS, "ns of event time", "An account without events for so long is forgotten with its win rates, positions and files, and counted; of others, positions that no fill has moved.", 30 * DAY_NS, 36_500 * DAY_NS),
 
     Setting("order_table.age_max_ns", 90 * DAY_NS, "ns of event time", "Orders good till cancelled, and orders on venues without a close, are let go at this age.", SECOND_NS, 3_650 * DAY_NS),
 

@@ -42,6 +42,8 @@ from detectors.core.placing import (
     account_of,
     contract_of,
     instrument_of,
+    is_silent,
+    new_account,
     place,
 )
 from detectors.core.registrations import registered
@@ -58,6 +60,7 @@ from schemas.columns import (
     KIND,
     TIME_IN_FORCE,
 )
+from schemas.events import SECOND_NS
 from schemas.jit import Int, inlined, kernel
 
 _NEW: Final = KIND["order.new"]
@@ -78,7 +81,7 @@ _FOK: Final = TIME_IN_FORCE["fok"]
 _FAR: Final = 12  # rows ahead of the one in hand, when its chains' heads are asked for
 _NEAR: Final = 6  # and when the rows they lead to are
 # Why ``take_rows`` returned.
-DONE, MEET, FILE = range(3)
+DONE, MEET, FILE, BACK = range(4)
 
 
 @kernel
@@ -220,7 +223,7 @@ def _on_fill(arrays: Any, settings: Any, row: Any, step: Any, instrument: Int) -
     if closing:
         step["what"] |= c.CLOSING
         step["pnl_e8"] = row["amount_e8"]
-    ended = trade(arrays, contract, row, step)
+    ended = trade(arrays, settings, contract, row, step)
     if ended and arrays.accounts[step["account"]]["flags"] & SENDS_TRIPS == 0:
         step["what"] |= c.TRIP
 
@@ -258,14 +261,15 @@ def _clear(step: Any, row: Any, lane_lines: Int) -> None:
 
 
 @kernel
-def _greet(arrays: Any, settings: Any, row: Any, step: Any) -> None:
-    """Fill in what follows from the account, whatever the row says."""
-    step["account"] = account_of(arrays, row)
+def _greet(arrays: Any, settings: Any, row: Any, step: Any, known: Int) -> None:
+    """Fill in what follows from the account, whatever the row says; -1: it has no row yet."""
+    step["account"] = known if known >= 0 else new_account(arrays, row)
     step["rules"] = settings.rules_anywhere
     day = (step["time_ns"] - settings.zone_day_ns) // DAY_NS
     step["day"] = day
     step["day_end_ns"] = (day + 1) * DAY_NS + settings.zone_day_ns
     account = arrays.accounts[step["account"]]
+    account["last_s"] = max(account["last_s"], np.uint32(step["time_ns"] // SECOND_NS))
     link = np.int64(account["registrations"])
     if link > 0:  # those for every instrument
         step["registered"] = registered(arrays.registrations, link, np.uint64(0), step["time_ns"])
@@ -276,6 +280,12 @@ def _greet(arrays: Any, settings: Any, row: Any, step: Any) -> None:
     step["claimed"] = account["claimed"]
     if row["flags"] & FLAG_SIMULATED:
         step["what"] |= c.SIMULATED
+
+
+@inlined
+def _is_back(account: Any, settings: Any, row: Any) -> Any:
+    last_ns = (np.int64(account["last_s"]) + 1) * SECOND_NS
+    return is_silent(last_ns, settings, row["event_time_ns"])
 
 
 @kernel
@@ -380,13 +390,15 @@ def take_rows(
     office
         Shape (n,), int64: receives the indexes of rows that policy must hear of.
     progress
-        Shape (2,), int64: rows taken so far, and how many of them stand in ``office``.
+        Shape (3,), int64: rows taken so far, how many of them stand in ``office``, and the account
+        where it is ``BACK``.
 
     Returns
     -------
     int
         ``DONE``; ``MEET`` where the next row brings an instrument that has no row; ``FILE`` where
-        the last row taken changes what is on file about its account.
+        the last row taken changes what is on file about its account; ``BACK`` where the next row's
+        account was silent for so long that it must be forgotten before.
     """
     for i in range(progress[0], len(rows)):
         row, step = rows[i], steps[i]
@@ -396,11 +408,15 @@ def take_rows(
             instrument = instrument_of(arrays, row)
             if instrument < 0:
                 return MEET
+        account = np.int64(account_of(arrays, row))
+        if account >= 0 and _is_back(arrays.accounts[account], settings, row):
+            progress[2] = account
+            return BACK
         progress[0] = i + 1
         _clear(step, row, carry[2])
         if not _is_accepted(arrays, settings, row, carry):
             continue
-        _greet(arrays, settings, row, step)
+        _greet(arrays, settings, row, step, account)
         _apply(arrays, settings, row, step, instrument)
         if _concerns_office(row):
             office[progress[1]] = i

@@ -75,10 +75,11 @@ TOTAL_NAMES: Final = (
     "without_account",
     "unseen_positions",
     "accounts_let_go",
+    "accounts_forgotten",
+    "positions_forgotten",
 )
-EVENTS, LATE, DUPLICATES, UNKNOWN_ORDERS, REPEATED, WITHOUT_ACCOUNT, UNSEEN, LET_GO = range(
-    len(TOTAL_NAMES)
-)
+EVENTS, LATE, DUPLICATES, UNKNOWN_ORDERS, REPEATED, WITHOUT_ACCOUNT, UNSEEN = range(7)
+LET_GO, FORGOTTEN, POSITIONS_FORGOTTEN = range(7, len(TOTAL_NAMES))
 
 
 class StageArrays(NamedTuple):
@@ -123,6 +124,8 @@ class StageSettings(NamedTuple):
         Keys a duplicate set holds before it is rotated early.
     order_age_ns
         An order older than this is taken as gone.
+    silent_ns
+        Who had no event for so long begins anew, as does a position without fills; 0: nobody.
     rules_anywhere
         Rules that apply to rows without an instrument.
     zone_day_ns
@@ -136,6 +139,7 @@ class StageSettings(NamedTuple):
     duplicate_window_ns: int
     duplicates_max: int
     order_age_ns: int
+    silent_ns: int
     rules_anywhere: np.uint64
     zone_day_ns: int
 

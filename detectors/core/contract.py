@@ -216,7 +216,11 @@ class Detector(ABC):
     @property
     @abstractmethod
     def state_dtype(self) -> np.dtype[np.void]:
-        """The memory of one subject, beginning with ``detectors.core.emit.COMMON_STATE``."""
+        """The memory of one subject, beginning with ``detectors.core.emit.COMMON_STATE``.
+
+        An aligned one that remembers accounts has their rows of the table of holders, plus one, in
+        a field called ``accounts``; 0 stands for none.
+        """
 
     @abstractmethod
     def update(self, steps: Steps, state: "SubjectState", out: "FindingBuffer") -> None:
@@ -236,10 +240,15 @@ class Detector(ABC):
     def spent(self, rows: NDArray[np.void], horizon_ns: int) -> NDArray[np.bool_]:
         """Say which state rows may be forgotten: no step at the horizon or later can tell.
 
-        Whoever does not say so keeps all for ever.
+        Whoever does not say so remembers a subject until its account is forgotten.
         """
         del horizon_ns
         return np.zeros(len(rows), np.bool_)
+
+    @property
+    def is_cumulative(self) -> bool:
+        """Whether what it remembers is never spent, and so ends only with the account."""
+        return type(self).spent is Detector.spent
 
     @abstractmethod
     def explain(self, finding: np.void) -> Explanation:

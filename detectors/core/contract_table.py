@@ -39,7 +39,9 @@ OPEN_TRIP: Final = np.dtype(
         ("cash_high", "<i8"),  # 10^-16 units
         ("cash_low", "<u8"),
         ("given_pnl_e8", "<i8"),  # realized profit that the sender gave
-        ("reductions_without_pnl", "<i4"),
+        ("without_pnl", "u1"),  # the sender gave no profit on some closing fill
+        ("padding", "u1"),
+        ("last_day", "<u2"),  # of its latest fill, days since 1970
         ("next", "<i4"),  # index + 1 of the next free one
     ]
 )

@@ -1,19 +1,17 @@
-"""Letting go of accounts that were idle for long, of which no rule could use anything any more.
+"""Letting go of what no rule could use any more: idle accounts, contracts, instruments.
 
 What is let go is what a new row would equal for every step still to come; so no alert depends on
-when it happens, or whether. It happens when lane time passes whole multiples of a stretch: a
-function of the shard's own rows, however they come in batches.
+when it happens, or whether.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors.core.account_state import AccountState
 from detectors.core.tables import USED, Table, remove
-from schemas.columns import Rows
 from schemas.events import SECOND_NS
 from schemas.jit import kernel
 
@@ -21,76 +19,14 @@ if TYPE_CHECKING:
     from detectors.core.contract import Detector
     from detectors.core.memory import SubjectState
 
-_STRETCHES: Final = 4  # an account is let go at most a quarter of the idle time after it might be
-NOT_BEGUN: Final = -(2**62)
-
 Mask = NDArray[np.bool_]
 
 
 @kernel
-def note_activity(accounts: Any, steps: Any) -> None:
-    """Keep each account's latest event time, in seconds."""
-    for i in range(len(steps)):
-        index = steps[i]["account"]
-        if index >= 0:
-            second = np.uint32(steps[i]["time_ns"] // SECOND_NS)
-            accounts[index]["last_s"] = max(accounts[index]["last_s"], second)
-
-
-@kernel
-def remove_all(heads: Any, rows: Any, counters: Any, indices: Any) -> None:
+def _remove_all(heads: Any, rows: Any, counters: Any, indices: Any) -> None:
     """Take rows out of a table."""
     for index in indices:
         remove(heads, rows, counters, index)
-
-
-class Stretches:
-    """Where lane time passes from one stretch to the next.
-
-    Parameters
-    ----------
-    idle_ns
-        How long an account must be idle; 0: nothing is ever let go.
-    rows_bring_clock
-        Rows carry a time that no later row is before, but for the lateness allowed. Else, with
-        lanes that come as they please, only the time that was carried in is such a one.
-    """
-
-    def __init__(self, idle_ns: int, *, rows_bring_clock: bool) -> None:
-        self._every_ns = -(-idle_ns // _STRETCHES)
-        self._rows_bring_clock = rows_bring_clock
-        self.number = NOT_BEGUN
-
-    @property
-    def start_ns(self) -> int:
-        """Where the stretch begins."""
-        return self.number * self._every_ns
-
-    def pass_to(self, rows: Rows, carried_ns: int) -> int | None:
-        """Return the first row of a later stretch, which is then the one at hand; None: no row."""
-        if self._every_ns == 0 or len(rows) == 0:
-            return None
-        if self.number == NOT_BEGUN:
-            self._begin(rows, carried_ns)
-        last_ns = self._clock_at(rows, -1, carried_ns)
-        if last_ns < 0 or last_ns // self._every_ns <= self.number:
-            return None
-        first = 0
-        if carried_ns // self._every_ns <= self.number:
-            first = int(np.searchsorted(rows["clock_ns"], (self.number + 1) * self._every_ns))
-        self.number = self._clock_at(rows, first, carried_ns) // self._every_ns
-        return first
-
-    def _begin(self, rows: Rows, carried_ns: int) -> None:
-        """Take the stretch of the first row that has a clock as the first."""
-        first = int(np.searchsorted(rows["clock_ns"], 0)) if carried_ns < 0 else 0
-        if first < len(rows) and (clock_ns := self._clock_at(rows, first, carried_ns)) >= 0:
-            self.number = clock_ns // self._every_ns
-
-    def _clock_at(self, rows: Rows, index: int, carried_ns: int) -> int:
-        if not self._rows_bring_clock:
-            return carried_ns
-        return max(carried_ns, int(rows["clock_ns"][index]))
 
 
 class Follower(Protocol):
@@ -106,7 +42,7 @@ class Follower(Protocol):
 
 
 class Evictor:
-    """Lets go of one shard's idle accounts.
+    """Lets go of one shard's idle accounts, and of contracts and instruments no longer in use.
 
     Parameters
     ----------
@@ -117,7 +53,8 @@ class Evictor:
     followers
         What else follows the accounts by row: live features, peers.
     horizon_ns
-        No row before it can count any more; orders that are over by then have been swept.
+        No row before it can count any more; orders that are over by then have been swept, and days
+        that ended by then have been judged.
     """
 
     def __init__(
@@ -132,30 +69,39 @@ class Evictor:
         self._followers = followers
         self._horizon_ns = horizon_ns
 
-    def let_go(self, idle_ns: int) -> list[int]:
+    def let_go(self, idle_ns: int) -> NDArray[np.int64]:
         """Let go of what can be; return the accounts' rows, which others may have from now on."""
-        accounts = self._state.accounts
-        last_ns = (accounts.rows["last_s"][: accounts.used].astype(np.int64) + 1) * SECOND_NS
-        idle = _live(accounts) & (last_ns + idle_ns <= self._horizon_ns)
-        if not idle.any():
-            return []
-        contracts = self._state.contracts
-        owners = contracts.rows["account"][: contracts.used]
-        live = owners >= 0
-        idle_contracts = live & idle[np.where(live, owners, 0)]
+        idle = resting(self._state.accounts, idle_ns, self._horizon_ns)
         self._let_go_of_subjects("account", idle)
-        self._let_go_of_subjects("contract", idle_contracts)
-        self._let_go_of_contracts(idle_contracts)
+        self._let_go_of_contracts()
         self._drop_registrations(idle)
         return self._let_go_of_accounts(idle)
 
-    def _let_go_of_subjects(self, kind: str, idle: Mask) -> None:
+    def _let_go_of_contracts(self) -> None:
+        """Let go of flat positions without orders, which no rule remembers."""
+        contracts, orders = self._state.contracts, self._state.orders
+        self._let_go_of_subjects("contract", contracts.rows["account"][: contracts.used] >= 0)
+        needed = self._remembered("contract", contracts.used)
+        needed |= contracts.rows["trip"][: contracts.used] > 0
+        needed[orders.rows["contract"][orders.live_indices()]] = True
+        live = contracts.live_indices()
+        contracts.remove(live[~needed[live]])
+
+    def let_go_of_instruments(self) -> NDArray[np.int64]:
+        """Let go of instruments without a contract; return their rows, as for accounts."""
+        contracts, instruments = self._state.contracts, self._state.instruments
+        unused = live(instruments)
+        unused[contracts.rows["instrument"][contracts.live_indices()]] = False
+        gone = np.flatnonzero(unused)
+        remove_rows(instruments, gone)
+        return gone
+
+    def _let_go_of_subjects(self, kind: str, subjects: Mask) -> None:
         for detector, memory in self._rules:
             if detector.subject == kind:
                 rows = memory.rows[: memory.used]
-                taken = rows["subject"] >= 0
-                ours = taken & idle[np.where(taken, rows["subject"], 0)]
-                memory.let_go(np.flatnonzero(ours & detector.spent(rows, self._horizon_ns)))
+                spent = rows_of(memory, subjects) & detector.spent(rows, self._horizon_ns)
+                memory.let_go(np.flatnonzero(spent))
 
     def _remembered(self, kind: str, count: int) -> Mask:
         """Say which subjects some rule still remembers."""
@@ -166,14 +112,6 @@ class Evictor:
                 held[subjects[subjects >= 0]] = True
         return held
 
-    def _let_go_of_contracts(self, idle: Mask) -> None:
-        """Let go of flat positions without orders, which no rule remembers."""
-        contracts, orders = self._state.contracts, self._state.orders
-        used = contracts.used
-        needed = (contracts.rows["trip"][:used] > 0) | self._remembered("contract", used)
-        needed[orders.rows["contract"][orders.live_indices()]] = True
-        contracts.remove(np.flatnonzero(idle & ~needed))
-
     def _drop_registrations(self, idle: Mask) -> None:
         """Take exemptions off file that ended: no row can fall under them."""
         accounts, filed = self._state.accounts.rows, self._state.registrations
@@ -182,7 +120,7 @@ class Evictor:
             if filed.have_ended(link, self._horizon_ns):
                 accounts["registrations"][index] = filed.replace(link, [])
 
-    def _let_go_of_accounts(self, idle: Mask) -> list[int]:
+    def _let_go_of_accounts(self, idle: Mask) -> NDArray[np.int64]:
         accounts, contracts = self._state.accounts, self._state.contracts
         used = accounts.used
         rows = accounts.rows[:used]
@@ -193,18 +131,38 @@ class Evictor:
         for follower in self._followers:
             needed |= follower.needs(used)
         gone = np.flatnonzero(idle & ~needed)
-        _remove(accounts, gone)
+        self._remove_accounts(gone)
+        return gone
+
+    def _remove_accounts(self, gone: NDArray[np.int64]) -> None:
+        remove_rows(self._state.accounts, gone)
         for follower in self._followers:
             follower.let_go(gone)
-        return [int(index) for index in gone]
 
 
-def _live(table: Table) -> Mask:
-    live = np.zeros(int(table.counters[USED]), np.bool_)
-    live[table.live_indices()] = True
-    return live
+def rows_of(memory: "SubjectState", subjects: Mask) -> Mask:
+    """Say which rows of a rule's memory are those of some subjects."""
+    held = memory.rows["subject"][: memory.used]
+    taken = held >= 0
+    chosen = np.zeros(memory.used, np.bool_)
+    chosen[taken] = subjects[held[taken]]
+    return chosen
 
 
-def _remove(table: Table, indices: NDArray[np.int64]) -> None:
+def resting(accounts: Table, rest_ns: int, until_ns: int) -> Mask:
+    """Say which accounts had no event for so long, shape (used,)."""
+    last_ns = (accounts.rows["last_s"][: accounts.used].astype(np.int64) + 1) * SECOND_NS
+    return live(accounts) & (last_ns + rest_ns <= until_ns)
+
+
+def live(table: Table) -> Mask:
+    """Say which of the rows ever handed out are in use."""
+    mask = np.zeros(int(table.counters[USED]), np.bool_)
+    mask[table.live_indices()] = True
+    return mask
+
+
+def remove_rows(table: Table, indices: NDArray[np.int64]) -> None:
+    """Take rows out, whose places others may have from now on."""
     with np.errstate(over="ignore"):  # only uncompiled kernels warn
-        remove_all(table.heads, table.rows, table.counters, indices)
+        _remove_all(table.heads, table.rows, table.counters, indices)

@@ -24,8 +24,9 @@ from detectors.core.instrument_state import (
     YOUNGEST,
 )
 from detectors.core.registrations import registered
-from detectors.core.tables import LIVE, USED, find, insert, mix, remove
+from detectors.core.tables import LIVE, find, insert, mix, remove
 from schemas.columns import FLAG_REGISTRATIONS, FLAG_SIMULATED, KIND
+from schemas.events import SECOND_NS
 from schemas.jit import Int, inlined, kernel
 
 _FILL: Final = KIND["fill"]
@@ -127,15 +128,24 @@ def _new_holder(arrays: Any, row: Any) -> Any:
     holder["group_1"] = 0
     holder["name_start"] = 0
     holder["name_size"] = 0
+    holder["last_s"] = 0
     return index
 
 
 @inlined
 def _note(i: Int, notes: Any) -> None:
     """Note that the row's account needs the names that stand on the row."""
-    fresh, progress = notes
+    fresh, _, progress = notes
     fresh[progress[1]] = i
     progress[1] += 1
+
+
+@kernel
+def _note_activity(arrays: Any, account_1: Int, account_2: Int, time_ns: Int) -> None:
+    """Keep when an account with a row was last seen, in seconds."""
+    index = _holder_of(arrays, account_1, account_2)
+    if index >= 0:
+        arrays.holders[index]["last_s"] = np.uint32(time_ns // SECOND_NS)
 
 
 @kernel
@@ -144,6 +154,7 @@ def _greet(arrays: Any, row: Any, i: Int, notes: Any) -> Any:
     index = _holder_of(arrays, row["account_1"], row["account_2"])
     if index < 0:
         index = _new_holder(arrays, row)
+        arrays.holders[index]["last_s"] = np.uint32(row["event_time_ns"] // SECOND_NS)
         _note(i, notes)
     return index
 
@@ -176,12 +187,13 @@ def _on_file(arrays: Any, row: Any, i: Int, step: Any, notes: Any) -> Any:
     holder = arrays.holders[index]
     holder["owner_1"] = row["counter_1"]
     holder["group_1"] = row["counter_2"]
+    holder["last_s"] = np.uint32(row["event_time_ns"] // SECOND_NS)
     step["account"] = index
     return lists or holder["registrations"] > 0
 
 
 @kernel
-def _party_of(arrays: Any, step: Any, row: Any, shared_1: Int) -> Any:
+def _party_of(arrays: Any, step: Any, row: Any, shared_1: Int, notes: Any) -> Any:
     """Return the party's row in this instrument, a new one where it has none."""
     by = np.uint64(step["shared_by"])
     key_1 = mix(shared_1, row["instrument_1"] + by)
@@ -194,19 +206,24 @@ def _party_of(arrays: Any, step: Any, row: Any, shared_1: Int) -> Any:
     party["instrument"] = step["instrument"]
     party["holder"] = step["account"]
     party["shared_by"] = step["shared_by"]
+    _, founded, progress = notes
+    founded[progress[2]] = index
+    progress[2] += 1
     return index
 
 
 @kernel
-def _join(arrays: Any, row: Any, step: Any, other: Any, shared: Any) -> None:
+def _join(arrays: Any, row: Any, step: Any, other: Any, shared: Any, notes: Any) -> None:
     """Fill in that both sides are one party; the row's own account has a row by now.
 
-    ``other`` is the key of the other side's account, ``shared`` what ``_shared`` returned.
+    ``other`` is the key of the other side's account, ``shared`` what ``_shared`` returned,
+    ``notes`` as ``take_trades`` has them.
     """
     by, shared_1 = shared
     step["shared_by"] = by
     step["counter"] = _holder_of(arrays, other[0], other[1])
-    step["contract"] = _party_of(arrays, step, row, shared_1)
+    step["contract"] = _party_of(arrays, step, row, shared_1, notes)
+    _note_activity(arrays, other[0], other[1], step["time_ns"])
     for holder in (step["account"], step["counter"]):
         link = np.int64(arrays.holders[holder]["registrations"])
         if link > 0:
@@ -234,7 +251,7 @@ def _on_second(arrays: Any, row: Any, i: Int, step: Any, index: Int, notes: Any)
     if shared[0] == BY_NOTHING:
         return
     step["account"] = _greet(arrays, row, i, notes)
-    _join(arrays, row, step, other, shared)
+    _join(arrays, row, step, other, shared, notes)
     step["what"] |= c.OTHER_SIDE if was == SIDE_TOLD else c.SELF_TRADE
     step["other_position"] = first["position"]
 
@@ -254,7 +271,7 @@ def _on_first(arrays: Any, row: Any, i: Int, step: Any, notes: Any) -> None:
         return  # strangers: what the other side reports changes nothing
     _keep_side(arrays, row, SIDE_TOLD)
     step["account"] = _greet(arrays, row, i, notes)
-    _join(arrays, row, step, (row["counter_1"], row["counter_2"]), shared)
+    _join(arrays, row, step, (row["counter_1"], row["counter_2"]), shared, notes)
     step["what"] |= c.SELF_TRADE
 
 
@@ -263,10 +280,12 @@ def _on_fill(arrays: Any, settings: Any, row: Any, i: Int, step: Any, notes: Any
     instrument = arrays.instruments[step["instrument"]]
     if row["day"] > instrument["day"]:
         instrument["day"] = row["day"]
+        instrument["day_end_ns"] = row["day_end_ns"]
         instrument["fills"] = 0
         instrument["one_sided"] = 0
     instrument["fills"] += 1
     arrays.totals[FILLS] += 1
+    _note_activity(arrays, row["account_1"], row["account_2"], step["time_ns"])
     step["what"] = c.FILL | (c.SIMULATED if row["flags"] & FLAG_SIMULATED else 0)
     step["fills"] = instrument["fills"]
     step["one_sided"] = instrument["one_sided"]
@@ -305,7 +324,7 @@ def _clear(step: Any, row: Any) -> None:
 
 
 @kernel
-def take_trades(arrays: Any, settings: Any, rows: Any, steps: Any, notes: Any, named: Int) -> Any:
+def take_trades(arrays: Any, settings: Any, rows: Any, steps: Any, notes: Any) -> Any:
     """Turn rows into trades, in their order, until all are taken or Python must do something.
 
     Parameters
@@ -317,10 +336,9 @@ def take_trades(arrays: Any, settings: Any, rows: Any, steps: Any, notes: Any, n
     steps
         Shape (n,), dtype ``TRADE``, filled here.
     notes
-        ``fresh``, shape (n,), int64: receives the rows whose account needs the names on them; and
-        ``progress``, shape (2,), int64: rows taken so far, and how many stand in ``fresh``.
-    named
-        How many parties have a name.
+        ``fresh``, shape (n,), int64: receives the rows whose account needs the names on them;
+        ``founded``, likewise: parties that need one; and ``progress``, shape (3,), int64: rows
+        taken so far, and how many stand in ``fresh`` and in ``founded``.
 
     Returns
     -------
@@ -329,12 +347,12 @@ def take_trades(arrays: Any, settings: Any, rows: Any, steps: Any, notes: Any, n
         the last row taken replaces registrations; ``LEARN`` where the next changes a name, and
         those noted so far must be learnt before.
     """
-    progress = notes[1]
+    progress = notes[2]
     for i in range(progress[0], len(rows)):
         row, step = rows[i], steps[i]
         if row["kind"] == _FILE:
             # Parties are called as they were when they got their row.
-            is_due = progress[1] > 0 or arrays.party_counters[USED] > named
+            is_due = progress[1] > 0 or progress[2] > 0
             if is_due and _renames(arrays, row):
                 return LEARN
             progress[0] = i + 1

@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from detectors.core.blocks import dump_blocks, take_up
 from detectors.core.contract import Detector
 from detectors.core.findings import Narrator, Who
+from detectors.core.idle_parties import PartyEvictor
 from detectors.core.instrument_kernels import DONE, FILE, LEARN, MEET, take_trades
 from detectors.core.instrument_state import (
     BY_ACCOUNT,
     BY_GROUP,
     BY_OWNER,
+    HOLDERS_FORGOTTEN,
     TOTAL_NAMES,
     TRADE,
     InstrumentSettings,
@@ -29,7 +31,9 @@ from detectors.core.memory import FindingBuffer, SubjectState
 from detectors.core.registrations import entries_of
 from detectors.core.scopes import rules_for
 from detectors.core.sent_rows import SentColumns
-from detectors.core.stage import Names, StageOutput
+from detectors.core.stage import StageOutput
+from detectors.core.stage_config import Names
+from detectors.core.stretches import NOT_BEGUN, Stretches, cut
 from detectors.core.tables import insert
 from schemas.columns import HashKey
 from schemas.events import RefAccount
@@ -63,6 +67,8 @@ class InstrumentConfig:
     tenant: str = "default"
     side_window_ns: int = 10_000_000_000
     sides_max: int = 1_000_000
+    idle_ns: int = 0  # what rests for longer is let go where it equals a new row; 0: nothing is
+    silent_ns: int = 0  # what was filed about accounts that rest for longer is forgotten; 0: none
 
 
 class InstrumentScratch:
@@ -74,8 +80,10 @@ class InstrumentScratch:
         Shape (n,), dtype ``TRADE``.
     fresh
         Shape (n,), int64: rows whose account needs a name.
+    founded
+        Shape (n,), int64: parties that need a name.
     progress
-        Shape (2,), int64: rows taken, and how many stand in ``fresh``.
+        Shape (3,), int64: rows taken, and how many stand in ``fresh`` and in ``founded``.
     buffer
         Room for two findings a step.
     """
@@ -83,7 +91,8 @@ class InstrumentScratch:
     def __init__(self) -> None:
         self.steps = np.zeros(0, TRADE)
         self.fresh = np.zeros(0, np.int64)
-        self.progress = np.zeros(2, np.int64)
+        self.founded = np.zeros(0, np.int64)
+        self.progress = np.zeros(3, np.int64)
         self.buffer = FindingBuffer.of(2)
 
     def reserve(self, count: int) -> None:
@@ -91,6 +100,7 @@ class InstrumentScratch:
         if len(self.steps) < count:
             self.steps = np.zeros(count, TRADE)
             self.fresh = np.zeros(count, np.int64)
+            self.founded = np.zeros(count, np.int64)
             self.buffer = FindingBuffer.of(2 * count)
 
 
@@ -117,9 +127,11 @@ class InstrumentStage:
         self.config = config
         self.state = InstrumentState()
         self.subjects = [SubjectState.of(d.state_dtype, d.recent) for d in self.detectors]
-        self.instrument_names: list[tuple[str, str]] = []
+        self.instrument_names: dict[int, tuple[str, str]] = {}
         # Tenant and name of each party as they were when it got its row; others may join it later.
-        self.party_names: list[tuple[str, str]] = []
+        self.party_names: dict[int, tuple[str, str]] = {}
+        self._idle = Stretches(config.idle_ns, rows_bring_clock=True)
+        self._silent = Stretches(config.silent_ns, rows_bring_clock=True)
         self._settings = InstrumentSettings(config.side_window_ns, config.sides_max)
         self._scratch = scratch or InstrumentScratch()
 
@@ -129,8 +141,26 @@ class InstrumentStage:
         with np.errstate(over="ignore"):  # words wrap around; only uncompiled kernels warn
             for start in range(0, len(columns), ROWS_AT_ONCE):
                 rows = columns.rows[start : start + ROWS_AT_ONCE]
-                self._take_part(SentColumns(rows, columns.raw), output)
+                sorts = (self._idle, self._silent)
+                for part, passed in cut(rows["event_time_ns"], NOT_BEGUN, sorts):
+                    self._take_part(SentColumns(rows[part], columns.raw), output)
+                    if passed is not None:
+                        self._let_go(passed, output)
         return output
+
+    def _let_go(self, passed: Stretches, output: StageOutput) -> None:
+        """Let go of what nothing can use any more when the stretch at hand began."""
+        horizon_ns = passed.start_ns
+        output.extend(self.close(horizon_ns))  # what waits for its verdict cannot go
+        rules = list(zip(self.detectors, self.subjects, strict=True))
+        evictor = PartyEvictor(self.state, rules, horizon_ns)
+        for party in evictor.let_go_of_parties().tolist():
+            del self.party_names[party]
+        for instrument in evictor.let_go_of_instruments().tolist():
+            del self.instrument_names[instrument]
+        evictor.let_go_of_holders()
+        if passed is self._silent:
+            self.state.totals[HOLDERS_FORGOTTEN] += evictor.forget(self.config.silent_ns)
 
     def _take_part(self, columns: SentColumns, output: StageOutput) -> None:
         self._reserve(len(columns))
@@ -139,16 +169,17 @@ class InstrumentStage:
         self._detect(columns, steps, output)
 
     def _take_rows(self, columns: SentColumns, steps: NDArray[np.void]) -> None:
-        fresh, progress = self._scratch.fresh, self._scratch.progress
+        scratch = self._scratch
+        progress = scratch.progress
+        notes = (scratch.fresh, scratch.founded, progress)
         progress[:] = 0
         while True:
-            arrays, named = self.state.arrays(), len(self.party_names)
-            stop = take_trades(
-                arrays, self._settings, columns.rows, steps, (fresh, progress), named
-            )
+            stop = take_trades(self.state.arrays(), self._settings, columns.rows, steps, notes)
             if stop in {DONE, LEARN}:
-                self._learn_names(columns, steps["account"], fresh[: progress[1]])
-                progress[1] = 0
+                fresh = scratch.fresh[: progress[1]]
+                self._learn_names(columns, steps["account"], fresh)
+                self._name_parties(scratch.founded[: progress[2]])
+                progress[1:] = 0
             if stop == DONE:
                 return
             index = int(progress[0])
@@ -160,7 +191,7 @@ class InstrumentStage:
     def _learn_names(
         self, columns: SentColumns, holders: NDArray[np.int32], fresh: NDArray[np.int64]
     ) -> None:
-        """Give accounts and parties that need them their names."""
+        """Give accounts that need them their names."""
         names = []
         for row in fresh.tolist():
             said = _BEHIND.decode(columns.line(row))
@@ -169,11 +200,13 @@ class InstrumentStage:
             names.append("\0".join((tenant, said.account_id, *behind)).encode())
         if names:
             self.state.set_names(holders[fresh], names)
-        parties = self.state.parties
-        for index in range(len(self.party_names), parties.used):
-            party = parties.rows[index]
+
+    def _name_parties(self, founded: NDArray[np.int64]) -> None:
+        """Give parties the names of what their first accounts share."""
+        for index in founded.tolist():
+            party = self.state.parties.rows[index]
             tenant, *shared = self.state.name_of(int(party["holder"]))
-            self.party_names.append((tenant, shared[int(party["shared_by"]) - BY_ACCOUNT]))
+            self.party_names[index] = (tenant, shared[int(party["shared_by"]) - BY_ACCOUNT])
 
     def _reserve(self, count: int) -> None:
         """Make room everywhere, so that no kernel can run out."""
@@ -194,10 +227,10 @@ class InstrumentStage:
         names = names_of(line)
         assert names.instrument is not None, "only kinds with an instrument bring one"
         assert names.venue is not None, "as above"
-        self.instrument_names.append((names.instrument, names.venue))
+        self.instrument_names[int(index)] = (names.instrument, names.venue)
         met = table.rows[index]
         met["rules"] = rules_for(self.detectors, names.instrument, names.venue)
-        met["day"], met["fills"], met["one_sided"] = -1, 0, 0
+        met["day"], met["day_end_ns"], met["fills"], met["one_sided"] = -1, 0, 0, 0
 
     def _register(self, holder: int, line: bytes) -> None:
         """Replace the registrations of an account."""
@@ -290,16 +323,18 @@ class InstrumentStage:
         return {
             "state": self.state.dump(),
             "blocks": dump_blocks(self.detectors, self.subjects),
-            "instrument_names": list(self.instrument_names),
-            "party_names": list(self.party_names),
+            "instrument_names": dict(self.instrument_names),
+            "party_names": dict(self.party_names),
+            "stretches": (self._idle.number, self._silent.number),
         }
 
     def restore(self, dumped: Mapping[str, Any]) -> None:
         """Take up a dump; a rule that it holds no block of begins with an empty memory."""
         self.state = InstrumentState.load(dumped["state"])
         self.subjects = [take_up(detector, dumped["blocks"]) for detector in self.detectors]
-        self.instrument_names = list(dumped["instrument_names"])
-        for row, (instrument, venue) in enumerate(self.instrument_names):
+        self.instrument_names = dict(dumped["instrument_names"])
+        for row, (instrument, venue) in self.instrument_names.items():
             # Rules are numbered in the order in which they are configured now.
             self.state.instruments.rows[row]["rules"] = rules_for(self.detectors, instrument, venue)
-        self.party_names = list(dumped["party_names"])
+        self.party_names = dict(dumped["party_names"])
+        self._idle.number, self._silent.number = dumped["stretches"]

@@ -23,7 +23,7 @@ HOLDER: Final = np.dtype(
         ("group_1", "<u8"),
         ("name_start", "<i8"),  # into ``InstrumentState.names``
         ("name_size", "<i4"),
-        ("padding", "u1", (4,)),
+        ("last_s", "<u4"),  # when it last traded or was filed, seconds since 1970
     ]
 )
 TRADED: Final = np.dtype(
@@ -31,6 +31,7 @@ TRADED: Final = np.dtype(
         *_KEYS,
         ("day", "<i4"),
         ("rules", "<u8"),
+        ("day_end_ns", "<i8"),
         ("fills", "<i8"),  # of the day so far
         ("one_sided", "<i8"),  # of these, fills of which nobody has said with whom
     ]
@@ -92,8 +93,13 @@ TRADE: Final = np.dtype(
     ]
 )
 
-TOTAL_NAMES: Final = ("aligned_fills", "one_sided_fills", "sides_forgotten_early")
-FILLS, ONE_SIDED, FORGOTTEN_EARLY = range(len(TOTAL_NAMES))
+TOTAL_NAMES: Final = (
+    "aligned_fills",
+    "one_sided_fills",
+    "sides_forgotten_early",
+    "holders_forgotten",
+)
+FILLS, ONE_SIDED, FORGOTTEN_EARLY, HOLDERS_FORGOTTEN = range(len(TOTAL_NAMES))
 OLDEST, YOUNGEST = range(2)  # ``fifo``: index + 1 of the sides that came first and last; 0: none
 
 
@@ -187,6 +193,14 @@ class InstrumentState:
         after = int(rows["name_size"][changed].sum())
         self.names += b"".join(names)
         self.dead_bytes += before + int(sizes.sum()) - after
+        if 2 * self.dead_bytes > len(self.names):
+            self._pack_names()
+
+    def drop_names(self, holders: NDArray[np.int64]) -> None:
+        """Let go of the names of holders whose rows others may have from now on."""
+        rows = self.holders.rows
+        self.dead_bytes += int(rows["name_size"][holders].sum())
+        rows["name_size"][holders] = 0
         if 2 * self.dead_bytes > len(self.names):
             self._pack_names()
 

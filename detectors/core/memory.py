@@ -328,7 +328,8 @@ class Scratch:
     office
         Shape (n,), int64: rows that policy must hear of.
     progress
-        Shape (2,), int64: rows taken, and how many of them stand in ``office``.
+        Shape (3,), int64: rows taken, how many of them stand in ``office``, and the account that
+        must be forgotten before the next.
     chosen
         Shape (n,), int64: rows that are sent on.
     buffer
@@ -338,7 +339,7 @@ class Scratch:
     def __init__(self) -> None:
         self.steps: Steps = np.zeros(0, STEP)
         self.office = np.zeros(0, np.int64)
-        self.progress = np.zeros(2, np.int64)
+        self.progress = np.zeros(3, np.int64)
         self.chosen = np.zeros(0, np.int64)
         self.buffer = FindingBuffer.of(2)
 

@@ -122,6 +122,12 @@ def _begin(peer: Any, step: Any, meta: Any) -> None:
 
 
 @kernel
+def _file_all(peers: Any, accounts: Any, group: Int, time_ns: Int) -> None:
+    for account in accounts:
+        _file(peers[account], group, time_ns)
+
+
+@kernel
 def follow_peers(peers: Any, ended: Any, meta: Any, steps: Any, groups: Any) -> None:
     """Count what accounts do, and write down the days that end with one of these steps.
 
@@ -344,12 +350,25 @@ class Peers:
             histograms = self._histograms.setdefault(key, empty)
             first = int(count_alike(ended, first, is_counted, histograms))
 
-    def needs(self, count: int) -> NDArray[np.bool_]:
-        """Say which of the first ``count`` accounts have an open day, or a tier, said only once."""
+    def filed(self, count: int) -> NDArray[np.bool_]:
+        """Say which of the first ``count`` accounts have a tier, which is said only once."""
         held = np.zeros(count, np.bool_)
         rows = self._rows[:count]
-        held[: len(rows)] = (rows["is_open"] > 0) | (rows["group"] > 0)
+        held[: len(rows)] = np.where(
+            rows["group_next"] > 0, rows["group_next"] > 1, rows["group"] > 0
+        )
         return held
+
+    def needs(self, count: int) -> NDArray[np.bool_]:
+        """Say which of the first ``count`` accounts have an open day, or a tier."""
+        held = self.filed(count)
+        rows = self._rows[:count]
+        held[: len(rows)] |= rows["is_open"] > 0
+        return held
+
+    def forget(self, accounts: NDArray[np.int64], time_ns: int) -> None:
+        """Take accounts out of their tiers as of some time."""
+        _file_all(self._rows, accounts[accounts < len(self._rows)], 0, time_ns)
 
     def let_go(self, accounts: NDArray[np.int64]) -> None:
         """Forget accounts whose rows others may have from now on."""

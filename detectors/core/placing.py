@@ -43,12 +43,15 @@ def _look_up_day(arrays: Any, instrument: Any, time_ns: Int, zone_day_ns: Int) -
     instrument["day_end_ns"] = (day + 1) * DAY_NS + zone_day_ns
 
 
-@kernel
+@inlined
 def account_of(arrays: Any, row: Any) -> Any:
-    """Return the account's row, a new one where it is new."""
-    index = find(arrays.account_heads, arrays.accounts, row["account_1"], row["account_2"])
-    if index >= 0:
-        return index
+    """Return the account's row, or -1."""
+    return find(arrays.account_heads, arrays.accounts, row["account_1"], row["account_2"])
+
+
+@kernel
+def new_account(arrays: Any, row: Any) -> Any:
+    """Give the row's account, which has none, a row in the table; return its index."""
     index = insert(
         arrays.account_heads,
         arrays.accounts,
@@ -60,7 +63,14 @@ def account_of(arrays: Any, row: Any) -> Any:
     account["registrations"] = 0
     account["flags"] = 0
     account["claimed"] = 0
+    account["last_s"] = 0
     return index
+
+
+@inlined
+def is_silent(last_ns: Int, settings: Any, time_ns: Int) -> Any:
+    """Say whether what ended at some time has been silent for so long that it begins anew."""
+    return settings.silent_ns > 0 and last_ns + settings.silent_ns <= time_ns
 
 
 @inlined

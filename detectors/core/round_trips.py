@@ -10,12 +10,14 @@ from typing import Any, Final
 import numpy as np
 
 from detectors.core import wide
-from detectors.core.account_state import ORDER_CLOSING, UNSEEN
+from detectors.core.account_state import ORDER_CLOSING, POSITIONS_FORGOTTEN, UNSEEN
 from detectors.core.contract_table import give_trip, take_trip
+from detectors.core.placing import DAY_NS, is_silent
 from schemas.columns import HAS_AMOUNT, SIDE
-from schemas.jit import Int, kernel
+from schemas.jit import Int, inlined, kernel
 
 _BUY: Final = SIDE["buy"]
+_DAY_MAX: Final = 2**16 - 1
 
 
 @kernel
@@ -36,7 +38,8 @@ def _start(trip: Any) -> None:
     trip["cash_high"] = 0
     trip["cash_low"] = 0
     trip["given_pnl_e8"] = 0
-    trip["reductions_without_pnl"] = 0
+    trip["without_pnl"] = 0
+    trip["last_day"] = 0
 
 
 @kernel
@@ -55,13 +58,22 @@ def _book(trip: Any, side: Int, price_e8: Any, quantity_e8: Any) -> None:
     trip["position_e8"] = wide.add_held(trip["position_e8"], signed_e8)
 
 
+@inlined
+def _is_stale(trip: Any, settings: Any, time_ns: Int) -> Any:
+    return is_silent((np.int64(trip["last_day"]) + 1) * DAY_NS, settings, time_ns)
+
+
 @kernel
-def trade(arrays: Any, contract: Int, row: Any, step: Any) -> Any:
+def trade(arrays: Any, settings: Any, contract: Int, row: Any, step: Any) -> Any:
     """Book a fill; say whether a round trip ended, its profit then in ``step``.
 
     A contract has a trip while its position is not zero, and no longer.
     """
     index = np.int64(arrays.contracts[contract]["trip"]) - 1
+    if index >= 0 and _is_stale(arrays.trips[index], settings, step["time_ns"]):
+        give_trip(arrays, contract)
+        arrays.totals[POSITIONS_FORGOTTEN] += 1
+        index = np.int64(-1)
     if index < 0:
         if row["has"] & HAS_AMOUNT != 0:
             arrays.totals[UNSEEN] += 1  # it closes what was opened before we looked
@@ -69,6 +81,8 @@ def trade(arrays: Any, contract: Int, row: Any, step: Any) -> Any:
         index = take_trip(arrays, contract)
         _start(arrays.trips[index])
     ended = _go_on(arrays.trips[index], row, step)
+    day = np.uint16(min(step["time_ns"] // DAY_NS, _DAY_MAX))
+    arrays.trips[index]["last_day"] = max(arrays.trips[index]["last_day"], day)
     if arrays.trips[index]["position_e8"] == 0:
         give_trip(arrays, contract)
     return ended
@@ -87,10 +101,10 @@ def _go_on(trip: Any, row: Any, step: Any) -> Any:
     if row["has"] & HAS_AMOUNT != 0:
         trip["given_pnl_e8"] = wide.add_held(trip["given_pnl_e8"], row["amount_e8"])
     else:
-        trip["reductions_without_pnl"] += 1
+        trip["without_pnl"] = 1
     if trip["position_e8"] != 0:
         return False
-    if trip["reductions_without_pnl"] == 0:
+    if trip["without_pnl"] == 0:
         step["trip_pnl_e8"] = trip["given_pnl_e8"]
     else:
         step["trip_pnl_e8"] = _cash_e8(trip)

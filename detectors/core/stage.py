@@ -6,14 +6,14 @@ The same class runs in the plain loop, in Bytewax and in a notebook.
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 from msgspec import Struct, structs
 from numpy.typing import NDArray
 
 from detectors.core import contract as c
-from detectors.core.account_kernels import DONE, MEET, take_rows
+from detectors.core.account_kernels import BACK, DONE, MEET, take_rows
 from detectors.core.account_state import (
     EVENTS,
     LET_GO,
@@ -26,72 +26,27 @@ from detectors.core.blocks import dump_blocks, take_up
 from detectors.core.contract import HEADROOM, Detector
 from detectors.core.features import Features, HandOut
 from detectors.core.findings import Narrator, Who
-from detectors.core.idle import Evictor, Follower, Stretches, note_activity
+from detectors.core.forgetting import Forgetter
+from detectors.core.idle import Evictor, Follower, resting
 from detectors.core.memory import Scratch, SubjectState
 from detectors.core.order_table import sweep_orders
 from detectors.core.peers import PeerCounts, Peers
 from detectors.core.registrations import entries_of
 from detectors.core.scopes import rules_for
 from detectors.core.sent_rows import Sender, SentColumns
+from detectors.core.stage_config import StageConfig
+from detectors.core.stretches import Stretches, cut
 from detectors.core.tables import insert
 from schemas.alerts import Finding, Headroom
-from schemas.columns import EventColumns, HashKey
-from schemas.events import AppEvent, EntitlementChanged, RefAccount
+from schemas.columns import EventColumns
+from schemas.events import SECOND_NS, AppEvent, EntitlementChanged, RefAccount
 from schemas.hashing import hash_bytes
 from schemas.referee import Names as EventNames
 from schemas.referee import decode, names_of
 
+_BACK: Final = 2  # in the scratch's ``progress``: the account that is back
 _ROWS_AHEAD: Final = 2_048  # a table that is short grows for at least so many rows
 ROWS_AT_ONCE: Final = 8_192  # steps of so many rows stay in the processor's cache
-
-
-class Names(Protocol):
-    """Names by number."""
-
-    def __getitem__(self, number: int, /) -> str:
-        """Return one."""
-        ...
-
-
-class Calendars(Protocol):
-    """Trading days, made elsewhere because looking them up is not the detectors' business.
-
-    ``starts`` and ``numbers`` have shape (calendars, days): where a trading day begins (ns), and
-    its number in days since 1970-01-01. Calendar 0 is the default and stands for whole days that
-    begin at ``zone_day_ns`` after midnight UTC; calendar k > 0 is row k - 1.
-    """
-
-    starts: NDArray[np.int64]
-    numbers: NDArray[np.int32]
-    zone_day_ns: int
-
-    def index(self, venue: str) -> int:
-        """Return the venue's calendar, 0 for the default."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class StageConfig:
-    """What a stage must know beside its detectors."""
-
-    calendars: Calendars
-    key: HashKey
-    lane_names: Names
-    tenant: str = "default"
-    lateness_ns: int = 5_000_000_000
-    lateness_sources: Mapping[str, int] = field(default_factory=dict)
-    duplicate_window_ns: int = 60_000_000_000
-    duplicates_max: int = 4_000_000
-    order_age_ns: int = 7 * 86_400_000_000_000
-    features_every_ns: int | None = None  # None: no live features are kept
-    keeps_peers: bool = True
-    idle_ns: int = 0  # accounts that rest for longer are let go; 0: none is
-    rows_bring_clock: bool = True  # see ``detectors.core.idle.Stretches``
-
-    @property
-    def lateness_most_ns(self) -> int:
-        """The most that any source is allowed: nothing older than this can still count."""
-        return max(self.lateness_ns, *self.lateness_sources.values(), 0)
 
 
 class OfficeEvent(Struct, frozen=True, kw_only=True):
@@ -155,7 +110,7 @@ class AccountStage:
         self.config = config
         self.state = AccountState()
         self.subjects = [SubjectState.of(d.state_dtype, d.recent) for d in self.detectors]
-        self.instrument_names: list[tuple[str, str]] = []
+        self.instrument_names: dict[int, tuple[str, str]] = {}
         self.account_names: dict[int, tuple[str, str]] = {}
         self._settings = StageSettings(
             lateness_ns=config.lateness_ns,
@@ -168,6 +123,7 @@ class AccountStage:
             duplicate_window_ns=config.duplicate_window_ns,
             duplicates_max=config.duplicates_max,
             order_age_ns=config.order_age_ns,
+            silent_ns=config.silent_ns,
             rules_anywhere=np.uint64(rules_for(detectors, None, None)),
             zone_day_ns=config.calendars.zone_day_ns,
         )
@@ -177,9 +133,10 @@ class AccountStage:
         self._room = 0  # steps that the rules can take before any must grow
         every_ns = config.features_every_ns
         self.features = (
-            None if every_ns is None else Features(every_ns, config.tenant, idle_ns=config.idle_ns)
+            None if every_ns is None else Features(every_ns, config.tenant, idle_ns=config.rest_ns)
         )
-        self._stretches = Stretches(config.idle_ns, rows_bring_clock=config.rows_bring_clock)
+        self._idle = Stretches(config.idle_ns, rows_bring_clock=config.rows_bring_clock)
+        self._silent = Stretches(config.silent_ns, rows_bring_clock=config.rows_bring_clock)
         self.peers = Peers() if config.keeps_peers else None
 
     def _table(self, detector: Detector) -> Any:
@@ -204,37 +161,64 @@ class AccountStage:
         with np.errstate(over="ignore"):  # words wrap around; only uncompiled kernels warn
             for start in range(0, len(columns), ROWS_AT_ONCE):
                 rows = columns.rows[start : start + ROWS_AT_ONCE]
-                while (first := self._stretches.pass_to(rows, int(carry[1]))) is not None:
-                    self._take_part(EventColumns(rows[:first], columns.raw), carry, output)
-                    self._let_go(output)
-                    rows = rows[first:]
-                self._take_part(EventColumns(rows, columns.raw), carry, output)
+                sorts = (self._idle, self._silent)
+                for part, passed in cut(rows["clock_ns"], int(carry[1]), sorts):
+                    self._take_part(EventColumns(rows[part], columns.raw), carry, output)
+                    if passed is not None:
+                        self._let_go(passed, output)
         return output
 
-    def _let_go(self, output: StageOutput) -> None:
-        """Let go of accounts that were idle for long when the stretch at hand began."""
-        clock_ns = self._stretches.start_ns
-        horizon_ns = clock_ns - self.config.lateness_most_ns
-        sweep_orders(self._arrays(), self._settings, clock_ns)
+    def _let_go(self, passed: Stretches, output: StageOutput) -> None:
+        """Let go of what nothing can use any more when the stretch at hand began."""
+        horizon_ns = passed.start_ns - self.config.lateness_most_ns
+        sweep_orders(self._arrays(), self._settings, passed.start_ns)
         output.extend(self.close(horizon_ns))  # what waits for its verdict cannot go
-        rules = list(zip(self.detectors, self.subjects, strict=True))
-        gone = Evictor(self.state, rules, self._followers(), horizon_ns).let_go(self.config.idle_ns)
+        rest_ns = self.config.idle_ns
+        if passed is self._silent:
+            rest_ns = self.config.silent_ns
+            forgetter = self._forgetter()
+            silent = resting(self.state.accounts, rest_ns, horizon_ns)
+            forgetter.forget(silent, horizon_ns, self._arrays())
+            forgetter.forget_positions(rest_ns, horizon_ns, self._arrays())
+        followers: list[Follower] = [one for one in (self.features, self.peers) if one is not None]
+        evictor = Evictor(self.state, self._rules(), followers, horizon_ns)
+        gone = evictor.let_go(rest_ns).tolist()
         self.state.totals[LET_GO] += len(gone)
-        self._room = 0
         for account in gone:
             self.account_names.pop(account, None)
+        for instrument in evictor.let_go_of_instruments().tolist():
+            del self.instrument_names[instrument]
+        self._room = 0
 
-    def _followers(self) -> list[Follower]:
-        """Return what follows the accounts beside the rules."""
-        return [one for one in (self.features, self.peers) if one is not None]
+    def _rules(self) -> list[tuple[Detector, SubjectState]]:
+        return list(zip(self.detectors, self.subjects, strict=True))
+
+    def _forgetter(self) -> Forgetter:
+        return Forgetter(self.state, self._rules(), self.peers)
+
+    def _begin_anew(self, account: int, time_ns: int) -> None:
+        """Forget an account that comes back after a very long silence."""
+        silent = np.zeros(self.state.accounts.used, np.bool_)
+        silent[account] = True
+        self._forgetter().forget(silent, time_ns, self._arrays())
+        self.state.accounts.rows["last_s"][account] = time_ns // SECOND_NS
 
     def _take_part(
         self, columns: EventColumns, carry: NDArray[np.int64], output: StageOutput
     ) -> None:
+        while (taken := self._take_some(columns, carry, output)) < len(columns):
+            columns = EventColumns(columns.rows[taken:], columns.raw)
+            account = int(self._scratch.progress[_BACK])
+            self._begin_anew(account, int(columns.rows["event_time_ns"][0]))
+
+    def _take_some(
+        self, columns: EventColumns, carry: NDArray[np.int64], output: StageOutput
+    ) -> int:
+        """Take rows up to the first whose account must be forgotten before; return how many."""
         self._reserve(len(columns), carry)
-        steps = self._scratch.steps[: len(columns)]
-        office = self._take_rows(columns, carry, steps)
-        note_activity(self.state.accounts.rows, steps)
+        office, taken = self._take_rows(columns, carry)
+        columns = EventColumns(columns.rows[:taken], columns.raw)
+        steps = self._scratch.steps[:taken]
         if self.features is not None:
             self.features.take(columns, steps, len(self.state.accounts.rows))
         if self.peers is not None:
@@ -247,19 +231,19 @@ class AccountStage:
         for index in office:
             before = findings_before + bisect_left(causes, index)
             self._to_office(columns.line(index), int(steps["position"][index]), before, output)
+        return taken
 
-    def _take_rows(
-        self, columns: EventColumns, carry: NDArray[np.int64], steps: NDArray[np.void]
-    ) -> list[int]:
-        """Turn rows into steps; return the indexes of those that policy must hear of."""
+    def _take_rows(self, columns: EventColumns, carry: NDArray[np.int64]) -> tuple[list[int], int]:
+        """Turn rows into steps; return those that policy must hear of, and how many were taken."""
         office, progress = self._scratch.office, self._scratch.progress
+        steps = self._scratch.steps[: len(columns)]
         progress[:] = 0
         while True:
             arrays = self._arrays()
             stop = take_rows(arrays, self._settings, columns.rows, carry, steps, office, progress)
-            if stop == DONE:
-                return [int(index) for index in office[: progress[1]]]
             index = int(progress[0])
+            if stop in {DONE, BACK}:
+                return [int(row) for row in office[: progress[1]]], index
             if stop == MEET:
                 self._meet_instrument(columns.rows[index], columns.line(index))
             else:
@@ -312,9 +296,11 @@ class AccountStage:
         names = names_of(line)
         assert names.instrument is not None, "only kinds with an instrument bring one"
         assert names.venue is not None, "as above"
-        self.instrument_names.append((names.instrument, names.venue))
-        table.rows["rules"][index] = rules_for(self._scoped, names.instrument, names.venue)
-        table.rows["calendar"][index] = self.config.calendars.index(names.venue)
+        self.instrument_names[int(index)] = (names.instrument, names.venue)
+        met = table.rows[index]
+        met["rules"] = rules_for(self._scoped, names.instrument, names.venue)
+        met["calendar"] = self.config.calendars.index(names.venue)
+        met["day_start_ns"] = met["day_end_ns"] = 0  # no day was looked up yet
 
     def _to_office(
         self, line: bytes, position: int, findings_before: int, output: StageOutput
@@ -417,26 +403,26 @@ class AccountStage:
         return {
             "state": self.state.dump(),
             "blocks": dump_blocks(self.detectors, self.subjects),
-            "instrument_names": list(self.instrument_names),
+            "instrument_names": dict(self.instrument_names),
             "account_names": dict(self.account_names),
             "features": None if self.features is None else self.features.dump(),
             "peers": None if self.peers is None else self.peers.dump(),
-            "stretch": self._stretches.number,
+            "stretches": (self._idle.number, self._silent.number),
         }
 
     def restore(self, dumped: Mapping[str, Any]) -> None:
         """Take up a dump; a rule that it holds no block of begins with an empty memory."""
         self.state = AccountState.load(dumped["state"])
         self.subjects = [take_up(detector, dumped["blocks"]) for detector in self.detectors]
-        self.instrument_names = list(dumped["instrument_names"])
-        for row, (instrument, venue) in enumerate(self.instrument_names):
+        self.instrument_names = dict(dumped["instrument_names"])
+        for row, (instrument, venue) in self.instrument_names.items():
             # Calendars are numbered in the order in which this process meets them, rules in the
             # order in which they are configured now.
             held = self.state.instruments.rows[row]
             held["calendar"] = self.config.calendars.index(venue)
             held["rules"] = rules_for(self._scoped, instrument, venue)
         self.account_names = dict(dumped["account_names"])
-        self._stretches.number = dumped["stretch"]
+        self._idle.number, self._silent.number = dumped["stretches"]
         self._room = 0
         self._restore_features(dumped.get("features"))
         peers = dumped.get("peers")
@@ -450,6 +436,6 @@ class AccountStage:
             self.features = None
         elif dumped is None:
             since = int(self.state.totals[EVENTS])
-            self.features = Features(every_ns, tenant, since, self.config.idle_ns)
+            self.features = Features(every_ns, tenant, since, self.config.rest_ns)
         else:
-            self.features = Features.load(every_ns, tenant, dumped, self.config.idle_ns)
+            self.features = Features.load(every_ns, tenant, dumped, self.config.rest_ns)

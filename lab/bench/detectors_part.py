@@ -12,7 +12,7 @@ from msgspec import json as msgspec_json
 
 from detectors.core.memory import RINGS, SubjectState
 from detectors.core.registry import build_detectors
-from detectors.core.stage import StageConfig
+from detectors.core.stage_config import StageConfig
 from flows import clock
 from flows.calendars import TradingDays
 from flows.lanes import NEVER_NS, stamp

@@ -12,7 +12,8 @@ import orjson
 
 from detectors.core.contract import Detector, RuleSpec
 from detectors.core.registry import build_detector
-from detectors.core.stage import AccountStage, StageConfig, StageOutput
+from detectors.core.stage import AccountStage, StageOutput
+from detectors.core.stage_config import StageConfig
 from flows.calendars import TradingDays
 from flows.lanes import NEVER_NS, stamp
 from lab.stages import Stages

@@ -1,5 +1,6 @@
 """Letting go of idle accounts changes no finding, wherever rows are cut and however soon it is."""
 
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -21,9 +22,8 @@ from hypothesis import strategies as st
 from strategies import messy_days
 
 from detectors.core.features import FEATURE, Features
-from detectors.core.idle import Stretches
 from detectors.core.stage import AccountStage, StageOutput
-from schemas.columns import ROW
+from schemas.alerts import Finding
 from schemas.events import SECOND_NS
 
 CONFIG: dict[str, Any] = {
@@ -96,6 +96,21 @@ def days_of_strangers(days: int, accounts: int) -> list[Event]:
             tape.fill(now + 0.2, f"{name}b", account_id=name)
             tape.fill(now + 0.3, f"{name}s", account_id=name, side="sell")
     return tape.events
+
+
+def test_contracts_and_instruments_go_though_their_account_stays() -> None:
+    tape = Tape()
+    for day in range(20):
+        for k in range(3):
+            now, series = 86_400.0 * day + k, f"option-{day}-{k}"
+            tape.fill(now, f"b{series}", account_id="maker", instrument=series)
+            tape.fill(now + 0.5, f"s{series}", account_id="maker", instrument=series, side="sell")
+    rules = all_rules()
+    stage = stage_of(rules, idle_ns=DAY_NS, order_age_ns=DAY_NS)
+    feed(stage, columns_of(tape.events), [7] * 100)
+    counts = stage.row_counts()
+    assert counts["accounts"] == 1
+    assert counts["contracts"] == counts["instruments"] == len(stage.instrument_names) <= 4 * 3
 
 
 KEPT = {"win_rate", "certified_win_rate"}  # what rules remember for as long as a run lasts
@@ -235,29 +250,79 @@ def test_names_of_accounts_that_stay_outlive_those_that_go() -> None:
     assert set(features._names_at(features._rows[6:8])) == {("default", "0-6"), ("default", "0-7")}
 
 
-def rows_at(*clocks: int) -> Any:
-    rows = np.zeros(len(clocks), ROW)
-    rows["clock_ns"] = clocks
-    return rows
+SILENT_NS = 30 * DAY_NS
+GAP_NS = 40 * DAY_NS  # beyond it by more than a quarter
 
 
-def test_stretches_begin_where_the_clock_passes_them() -> None:
-    stretches = Stretches(40, rows_bring_clock=True)  # of ten each
-    assert stretches.pass_to(rows_at(), 25) is None
-    assert stretches.pass_to(rows_at(3, 8), -(2**62)) is None
-    assert stretches.pass_to(rows_at(9, 9, 10, 31), -(2**62)) == 2
-    assert stretches.start_ns == 10
-    assert stretches.pass_to(rows_at(10, 31), -(2**62)) == 1
-    assert stretches.start_ns == 30
-    assert stretches.pass_to(rows_at(31), -(2**62)) is None
-    assert stretches.pass_to(rows_at(31), 47) == 0
-    assert stretches.start_ns == 40
+def later(events: list[Event], by_ns: int) -> list[Event]:
+    """Return the same events as another part of a feed, so much later."""
+    moved = []
+    for event in events:
+        one = event | {"event_time_ns": event["event_time_ns"] + by_ns}
+        one["event_id"] = f"later-{event['event_id']}"
+        for name in ("valid_from_ns", "valid_until_ns", "opened_ns"):
+            if isinstance(one.get(name), int):
+                one[name] += by_ns
+        moved.append(one)
+    return moved
 
 
-def test_with_lanes_as_they_please_only_the_slowest_lane_s_clock_counts() -> None:
-    stretches = Stretches(40, rows_bring_clock=False)
-    assert stretches.pass_to(rows_at(90), 5) is None
-    assert stretches.pass_to(rows_at(90), 5) is None
-    assert stretches.pass_to(rows_at(90), 12) == 0
-    assert stretches.start_ns == 10
-    assert Stretches(0, rows_bring_clock=True).pass_to(rows_at(90), 90) is None
+@given(messy_days(), messy_days(), st.lists(st.integers(1, 9), min_size=1, max_size=60))
+@settings(max_examples=40, deadline=None)
+def test_whoever_was_silent_for_very_long_begins_anew(
+    before: list[Event], after: list[Event], sizes: list[int]
+) -> None:
+    rules, config = all_rules(), CONFIG | {"silent_ns": SILENT_NS}
+    after = later(after, GAP_NS)
+    events = before + after
+    alone = feed(stage_of(rules, **config), columns_of(after))
+    # By its own time, whether or not the time of others had passed and memory was given back.
+    tick = {"kind": "ref.account", "source": "t", "event_id": "tick", "account_id": "Z"}
+    others = [*before, *later([tick | {"event_time_ns": START_NS}], GAP_NS), *after]
+    for feed_of, again in product((events, others), (lambda stage: stage, reborn(rules, **config))):
+        told = feed(stage_of(rules, **config), columns_of(feed_of), sizes, again)
+        of_later = [f for f in told.findings if f.event_time_ns >= START_NS + GAP_NS]
+        assert by_words(of_later) == by_words(alone.findings)
+
+
+def by_words(findings: list[Finding]) -> list[tuple[str, str, str, str]]:
+    return sorted((f.rule.id, f.subject, f.phase, str(f.evidence)) for f in findings)
+
+
+def test_of_those_who_trade_on_positions_nobody_moved_are_forgotten() -> None:
+    tape = Tape()
+    tape.fill(0, "old", account_id="holder", instrument="expired")
+    for day in range(1, 60):
+        tape.fill(86_400.0 * day, f"b{day}", account_id="holder", instrument="held")
+    stage = stage_of([], idle_ns=DAY_NS, silent_ns=SILENT_NS, order_age_ns=DAY_NS)
+    feed(stage, columns_of(tape.events), [7] * 100)
+    assert stage.row_counts()["contracts"] == stage.row_counts()["instruments"] == 1
+    assert (stage.totals()["positions_forgotten"], stage.totals()["accounts_forgotten"]) == (1, 0)
+
+
+def test_whatever_an_account_holds_goes_with_it() -> None:
+    tape = Tape()
+    tape.add("ref.account", 0, account_id="holder", tier="gold", registrations=[
+        {"registration": "hedge", "valid_from_ns": START_NS}
+    ])  # fmt: skip
+    tape.new(0, "o", account_id="holder", claims_market_maker=True)
+    tape.fill(1, "f", account_id="holder")
+    for day in range(1, 60):
+        tape.new(86_400.0 * day, f"x{day}", account_id="other")
+    stage = stage_of(all_rules(), **CONFIG, silent_ns=SILENT_NS, features_every_ns=0)
+    handed: list[str] = []
+
+    def hand_out(stage: AccountStage) -> AccountStage:
+        assert stage.features is not None
+        now = stage.features.hand_out(0, is_last=True)
+        handed.extend([] if now is None else [name for _, name in now.names])
+        return stage
+
+    feed(stage, columns_of(tape.events), [7] * 100, hand_out)
+    assert (stage.totals()["accounts"], stage.totals()["accounts_forgotten"]) == (1, 1)
+    assert stage.totals()["positions_forgotten"] == 1
+    assert stage.state.registrations.free > 0
+    assert stage.peers is not None
+    assert not stage.peers.filed(2).any()
+    assert handed[0] == "holder"
+    assert set(handed[1:]) == {"other"}

@@ -13,6 +13,7 @@ from schemas.events import SECOND_NS
 START_NS = 1_772_582_400 * SECOND_NS
 RULE = rule_of("self_trading", {"trades_min": 2}, exempt=())
 CONFIG = {"lateness_ns": 2 * SECOND_NS}
+SOON = CONFIG | {"idle_ns": 4 * SECOND_NS}
 maybe = st.sampled_from(["", "", "X", "Y"])
 files = st.tuples(st.just("file"), st.sampled_from("ABC"), maybe, maybe)
 fills = st.tuples(
@@ -24,7 +25,7 @@ fills = st.tuples(
     st.sampled_from("IJ"),
 )
 # Seconds since the one before: on one moment often, now and then beyond the window or the day.
-gaps = st.sampled_from([0, 0, 0, 1, 3, 6, 11, 43_200])
+gaps = st.sampled_from([0, 0, 0, 1, 3, 6, 11, 43_200, 3 * 86_400])
 OWN_FILL = ("fill", "A", "buy", 0, "A", "I")  # its counterparty is itself
 days = st.lists(st.tuples(gaps, st.one_of(files, fills, fills, fills)), max_size=40)
 
@@ -88,6 +89,9 @@ def test_findings_agree_with_plain_python(
     assert by_contract([told(one) for one in whole]) == expected
     cut = feed(stage_of([RULE], **CONFIG), columns, [size] * 40, reborn([RULE], **CONFIG))
     assert cut.findings == whole
+    # Nor can they tell that what rests is let go as soon as it may be.
+    for again in (lambda stage: stage, reborn([RULE], **SOON)):
+        assert feed(stage_of([RULE], **SOON), columns, [size] * 40, again).findings == whole
 
 
 def test_shares_are_those_of_the_accounts_that_traded() -> None:
@@ -105,3 +109,41 @@ def test_shares_are_those_of_the_accounts_that_traded() -> None:
     assert finding.evidence["party"] == {"counted_by": "beneficial_owner", "party_id": "X"}
     assert finding.evidence["traded_e8"] == str(8 * 10**8)
     assert finding.account_id == "C"
+
+
+def days_of_strangers(count: int) -> list[dict[str, Any]]:
+    """Return days on each of which other accounts trade with themselves, in other contracts."""
+    day = []
+    for number in range(count):
+        fill = ("fill", f"A{number}", "buy", number, f"A{number}", f"I{number}")
+        day += [(86_400, fill), (1, ("file", f"F{number}", "X", ""))]
+    return events_of(day)
+
+
+def test_memory_holds_the_parties_of_late_only() -> None:
+    stage = stage_of([RULE], **SOON, silent_ns=10 * 86_400 * SECOND_NS)
+    feed(stage, columns_of(days_of_strangers(60)), [1] * 120)
+    counts = stage.instruments.row_counts()
+    assert counts["parties"] == counts["traded_instruments"] == counts["subjects"] <= 3
+    assert counts["holders"] <= 3 + 10 * 1.25 + 1
+    assert stage.totals()["holders_forgotten"] == 60 - (counts["holders"] - counts["parties"])
+    assert stage.accounts.row_counts()["instruments"] <= 10 * 1.25 + 2  # of open positions
+    held = stage.instruments
+    assert len(held.party_names) == len(held.instrument_names) == counts["parties"]
+    assert len(held.state.names) <= 2 * counts["holders"] * len("default\0A60\0X\0")
+
+
+def test_what_was_filed_is_forgotten_with_those_silent_for_long() -> None:
+    rest = 40 * 86_400
+    owned = [(0, ("file", who, "X", "")) for who in "AB"]
+    trades = [(k, ("fill", "A", "buy", k, "B", "I")) for k in (1, 2)]
+    other = [(rest, ("fill", "C", "buy", 9, "", "I"))]
+    config = CONFIG | {"silent_ns": 30 * 86_400 * SECOND_NS}
+    told_twice = feed(stage_of([RULE], **config), columns_of(events_of(owned + trades))).findings
+    assert len(told_twice) == 1
+    late = events_of([*owned, *other, *trades])
+    assert feed(stage_of([RULE], **config), columns_of(late)).findings == []
+    assert len(feed(stage_of([RULE], **CONFIG), columns_of(late)).findings) == 1
+    kept_alive = events_of([*owned, *[(20 * 86_400, trade) for _, trade in trades * 3]])
+    once = rule_of("self_trading", {"trades_min": 1}, exempt=())
+    assert len(feed(stage_of([once], **config), columns_of(kept_alive)).findings) == 6

@@ -1,0 +1,100 @@
+"""Letting go of what an instrument stage needs no more: parties, instruments, accounts, names.
+
+As in ``detectors.core.idle``: what is let go is what a new row would equal, and what is forgotten
+bounds what was filed about accounts that never come back.
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.core.idle import Mask, live, remove_rows
+from detectors.core.instrument_state import InstrumentState
+from schemas.events import SECOND_NS
+
+if TYPE_CHECKING:
+    from detectors.core.contract import Detector
+    from detectors.core.memory import SubjectState
+
+
+class PartyEvictor:
+    """Lets go of one instrument shard's rows.
+
+    Parameters
+    ----------
+    state
+        The shard's tables.
+    rules
+        Each aligned rule's detector and memory.
+    horizon_ns
+        All rows before it have come, and days that ended by then have been judged.
+    """
+
+    def __init__(
+        self,
+        state: InstrumentState,
+        rules: "list[tuple[Detector, SubjectState]]",
+        horizon_ns: int,
+    ) -> None:
+        self._state = state
+        self._rules = rules
+        self._horizon_ns = horizon_ns
+
+    def let_go_of_parties(self) -> NDArray[np.int64]:
+        """Let go of parties that no rule remembers; return their rows, which others may have."""
+        parties = self._state.parties
+        unused = live(parties)
+        for detector, memory in self._rules:
+            rows = memory.rows[: memory.used]
+            spent = (rows["subject"] >= 0) & detector.spent(rows, self._horizon_ns)
+            memory.let_go(np.flatnonzero(spent))
+            held = memory.rows["subject"][: memory.used]
+            unused[held[held >= 0]] = False
+        gone = np.flatnonzero(unused)
+        remove_rows(parties, gone)
+        return gone
+
+    def let_go_of_instruments(self) -> NDArray[np.int64]:
+        """Let go of instruments without parties whose day is over; return their rows."""
+        parties, instruments = self._state.parties, self._state.instruments
+        ends_ns = instruments.rows["day_end_ns"][: instruments.used]
+        unused = live(instruments) & (ends_ns <= self._horizon_ns)
+        unused[parties.rows["instrument"][parties.live_indices()]] = False
+        gone = np.flatnonzero(unused)
+        remove_rows(instruments, gone)
+        return gone
+
+    def let_go_of_holders(self) -> None:
+        """Let go of accounts with nothing on file that no party and no rule names."""
+        holders = self._state.holders
+        rows = holders.rows[: holders.used]
+        is_filed = (rows["registrations"] > 0) | (rows["owner_1"] != 0) | (rows["group_1"] != 0)
+        self._remove(live(holders) & ~is_filed & ~self._named())
+
+    def forget(self, silent_ns: int) -> int:
+        """Forget what was filed about accounts silent for so long; return how many there were."""
+        holders, filed = self._state.holders, self._state.registrations
+        rows = holders.rows[: holders.used]
+        last_ns = (rows["last_s"].astype(np.int64) + 1) * SECOND_NS
+        silent = live(holders) & (last_ns + silent_ns <= self._horizon_ns) & ~self._named()
+        for index in np.flatnonzero(silent & (rows["registrations"] > 0)):
+            rows["registrations"][index] = filed.replace(int(rows["registrations"][index]), [])
+        self._remove(silent)
+        return int(np.count_nonzero(silent))
+
+    def _named(self) -> Mask:
+        """Say which accounts a party, or what a rule remembers, names; shape (used,)."""
+        parties, named = self._state.parties, np.zeros(self._state.holders.used, np.bool_)
+        named[parties.rows["holder"][parties.live_indices()]] = True
+        for detector, memory in self._rules:
+            if "accounts" in (detector.state_dtype.names or ()):
+                rows = memory.rows[: memory.used]
+                accounts = rows["accounts"][rows["subject"] >= 0]
+                named[accounts[accounts > 0] - 1] = True
+        return named
+
+    def _remove(self, chosen: Mask) -> None:
+        gone = np.flatnonzero(chosen)
+        remove_rows(self._state.holders, gone)
+        self._state.drop_names(gone)
