@@ -57,6 +57,7 @@ class Fact:
     kill_switch: bool
     age_ns: int
     registered: set[str]
+    order_id: str = ""
     fill_id: str = ""
     behind: tuple[str, str] = ("", "")  # owner and control group of the account by then
     counter: str = ""
@@ -118,6 +119,7 @@ def read_facts(lines: Iterable[bytes | str]) -> list[Fact]:
                 kill_switch=event.get("reason") == "kill_switch",
                 age_ns=event["event_time_ns"] - order["event_time_ns"],
                 registered=registered(account, event, order["instrument"]),
+                order_id=event["order_id"],
                 fill_id=event.get("fill_id", ""),
                 behind=behind(account),
                 counter=counter,
@@ -261,6 +263,47 @@ def futures_self_trades(facts: list[Fact], figure: int = 5) -> set[str]:
     return set().union(*(accounts[key] for key, count in counts.items() if count >= figure))
 
 
+def layering(facts: list[Fact], figure: int = 3) -> set[str]:
+    """Return the accounts with so many episodes in a contract and day.
+
+    An episode: three orders or more rest at several prices, twice what trades on the other side;
+    within 5 s the customer withdraws four fifths of that and enters nothing anew in its place.
+    """
+    venues = {fact.venue for fact in facts}
+    groups = grouped(facts, venues, {"market_maker"}, by_contract_day)
+    return {key[0] for key, rows in groups.items() if episodes_of(rows) >= figure}
+
+
+def episodes_of(rows: list[Fact]) -> int:
+    found, free_ns = 0, 0
+    resting: dict[str, tuple[str, Decimal | None, Decimal]] = {}
+    for at, row in enumerate(rows):
+        if row.kind == "fill" and row.time_ns > free_ns:
+            there = [one for one in resting.values() if one[0] != row.side]
+            rested = sum((left for _, _, left in there), Decimal(0))
+            if len({price for _, price, _ in there}) >= 3 and rested >= 2 * row.quantity:
+                free_ns = row.time_ns + 5 * SECOND_NS
+                found += 5 * net_withdrawn(rows[at + 1 :], row, free_ns) >= 4 * rested
+        if row.kind == "order.new":
+            resting[row.order_id] = (row.side, row.price, row.quantity)
+        elif row.order_id in resting:
+            side, price, left = resting.pop(row.order_id)
+            left = row.quantity if row.kind == "order.replace" else left - row.quantity
+            if left > 0:
+                resting[row.order_id] = (side, price, left)
+    return found
+
+
+def net_withdrawn(rows: list[Fact], fill: Fact, until_ns: int) -> Decimal:
+    """Return what is withdrawn opposite a fill, less what is entered there. No replaces here."""
+    withdrawn = Decimal(0)
+    for row in rows:
+        if row.time_ns <= until_ns and row.side != fill.side:
+            withdrawn += row.quantity if row.customer_cancel else 0
+            withdrawn -= row.quantity if row.kind == "order.new" else 0
+    return withdrawn
+
+
 def order_to_trade(
     facts: list[Fact], ratio_max: int, *, by_volume: bool
 ) -> tuple[set[str], set[str]]:
@@ -349,6 +392,7 @@ def evaluate_facts(facts: list[Fact], *, at_close: bool) -> dict[str, set[str]]:
         "eu.otr.number": order_to_trade(facts, 100, by_volume=False)[which],
         "eu.otr.volume": order_to_trade(facts, 1000, by_volume=True)[which],
         "source.win_rate": win_rate(facts),
+        "surveillance.layering": layering(facts),
     }
 
 

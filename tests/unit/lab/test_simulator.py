@@ -267,7 +267,7 @@ def test_plants_show_within_their_stated_span() -> None:
 def test_ids_and_fields_reveal_no_role() -> None:
     planted = {one.account_id for one in truth_of(PLANTED)}
     fields: dict[bool, dict[str, set[str]]] = {True: defaultdict(set), False: defaultdict(set)}
-    ranks: dict[str, dict[bool, list[float]]] = defaultdict(lambda: {True: [], False: []})
+    ranks: dict[str, dict[bool, set[float]]] = defaultdict(lambda: {True: set(), False: set()})
     ids: dict[bool, set[str]] = {True: set(), False: set()}
     for event in events_of(PLANTED):
         if "account_id" not in event:
@@ -278,10 +278,10 @@ def test_ids_and_fields_reveal_no_role() -> None:
         for name in ("event_id", "order_id"):
             if name in event:
                 assert len(event[name]) == 12
-                ranks[name][role].append(int(event[name], 16) / 2**48)
+                ranks[name][role].add(int(event[name], 16) / 2**48)
     for kind, names in fields[True].items():
         assert names <= fields[False][kind], kind
-    ranks["account_id"] = {role: [int(i, 16) / 2**48 for i in ids[role]] for role in ids}
+    ranks["account_id"] = {role: {int(i, 16) / 2**48 for i in ids[role]} for role in ids}
     for by_role in ranks.values():
         for values in by_role.values():
             assert abs(mean(values) - 0.5) < 4 * 0.289 / len(values) ** 0.5
