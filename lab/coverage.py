@@ -43,7 +43,8 @@ No rule sees intent, or whether a price was moved: an alert is a reason to look,
 that a law was broken. A rule alerts from its figure on, and not on accounts with a registration
 that exempts them; some figures are ours, since nobody publishes them. Figures, venues and
 exemptions are under [detectors and rules](reference/detectors.md), the planted behaviours under
-[the simulator](reference/simulator.md). Market trades, quotes and announcements can be among the
+[the simulator](reference/simulator.md). Rules that begin with `surveillance.` run where
+`packs.added` names their pack. Market trades, quotes and announcements can be among the
 events already, but no shipped rule reads them. Rules of your own, or of other packages, may find
 more; they are not counted here. Practices are told in our words, and none of this is legal advice.
 """

@@ -234,7 +234,9 @@ def party_of(account: str, behind: tuple[str, str], other: str, others: tuple[st
     return "account " + account if account == other else ""
 
 
-def futures_self_trades(facts: list[Fact], figure: int = 5) -> set[str]:
+def self_trades(
+    facts: list[Fact], venues: set[str], exempting: set[str], figure: int = 5
+) -> set[str]:
     """Return the accounts of parties that traded with themselves so often in a contract and day.
 
     A trade is known by its id in its instrument; told by both sides, it counts once.
@@ -243,7 +245,7 @@ def futures_self_trades(facts: list[Fact], figure: int = 5) -> set[str]:
     accounts: dict[tuple[str, str, str], set[str]] = defaultdict(set)
     firsts: dict[tuple[str, str], Fact] = {}
     for fact in facts:
-        if fact.kind != "fill" or fact.venue not in CN_FUTURES:
+        if fact.kind != "fill" or fact.venue not in venues:
             continue
         first = firsts.setdefault((fact.instrument, fact.fill_id), fact)
         if first is not fact and first.counter:
@@ -256,7 +258,7 @@ def futures_self_trades(facts: list[Fact], figure: int = 5) -> set[str]:
             else (first.account, first.behind, first.registered)
         )
         party = party_of(fact.account, fact.behind, other, others)
-        if party and not (fact.registered | on_file) & {"market_maker", "hedge"}:
+        if party and not (fact.registered | on_file) & exempting:
             key = (party, fact.instrument, fact.day)
             counts[key] += 1
             accounts[key] |= {fact.account, other}
@@ -388,11 +390,12 @@ def evaluate_facts(facts: list[Fact], *, at_close: bool) -> dict[str, set[str]]:
         "cn.futures.cancels": general,
         "cn.futures.cancels.index": index,
         "cn.futures.large_cancels": futures_large_cancels(facts),
-        "cn.futures.self_trading": futures_self_trades(facts),
+        "cn.futures.self_trading": self_trades(facts, CN_FUTURES, {"market_maker", "hedge"}),
         "eu.otr.number": order_to_trade(facts, 100, by_volume=False)[which],
         "eu.otr.volume": order_to_trade(facts, 1000, by_volume=True)[which],
         "source.win_rate": win_rate(facts),
         "surveillance.layering": layering(facts),
+        "surveillance.self_trading": self_trades(facts, CN_EQUITIES | EU, {"market_maker"}),
     }
 
 

@@ -24,6 +24,7 @@ OTR_NUMBER: Final = "eu.otr.number"
 OTR_VOLUME: Final = "eu.otr.volume"
 WIN_RATE: Final = "source.win_rate"
 SELF_TRADING: Final = "cn.futures.self_trading"
+STOCKS_SELF: Final = "surveillance.self_trading"
 LAYERING: Final = "surveillance.layering"
 
 RATIO_ORDERS: Final = 250  # 0.80 of them is 200, and 0.792 is 198
@@ -321,7 +322,9 @@ FAMILIES: Final = (
     Family("win_rate.units", WIN_RATE, _SHANGHAI, 10, _win_rate_units, simulated=True),
     Family("self_trading.owner", SELF_TRADING, _COMMODITY, 5, _self_trading, linked="owner"),
     Family("self_trading.group", SELF_TRADING, _INDEX, 5, _self_trading, linked="group"),
-    Family("layering.episodes", LAYERING, _SHANGHAI, 3, _layering_episodes),
+    Family("self_trading.stocks", STOCKS_SELF, _SHANGHAI, 5, _self_trading, linked="owner"),
+    Family("self_trading.stocks.group", STOCKS_SELF, _PARIS, 5, _self_trading, linked="group"),
+    Family("layering.episodes", LAYERING, _PARIS, 3, _layering_episodes),
     Family("layering.share", LAYERING, _SHANGHAI, 80, _layering_share, most=100),
 )  # fmt: skip
 # Rules whose figures say exactly who must alert; tests with a bound are not among them.

@@ -21,6 +21,7 @@ from schemas.alerts import Finding
 LIGHT = tuple(name for name in plant_names() if name != "order_rate.day")
 SEEDS = (3, 21)
 DETECTORS = build_detectors()
+VENUES = {detector.rule.id: detector.rule.venues for detector in DETECTORS}
 CUSTOMERS = {"user", "unknown", "kill_switch"}
 ACTIONS = {"order.new", "order.replace", "order.cancel"}
 Event = dict[str, Any]
@@ -76,7 +77,9 @@ def meant_by(finding: Finding, events: list[Event]) -> Callable[[Event], bool]:
 
     def is_own(event: Event) -> bool:
         order = orders.get(event.get("order_id", ""))
-        return order is not None and finding.instrument in (None, order["instrument"])
+        if order is None or order["venue"] not in (VENUES[finding.rule.id] or [order["venue"]]):
+            return False
+        return finding.instrument in (None, order["instrument"])
 
     def is_cancel(event: Event) -> bool:
         return is_own(event) and event["kind"] == "order.cancel" and event["reason"] in CUSTOMERS
@@ -106,19 +109,15 @@ def change(finding: Finding, events: list[Event], k: int) -> list[Event]:
         return without_last(events, lambda event: is_there <= event.items(), k)
     if finding.detector == "instant_cancels":
         # Slow cancels first: the figure of the instantaneous ones is another condition.
-        orders = orders_of(events)
+        orders, is_meant = orders_of(events), meant_by(finding, events)
 
         def is_slow(event: Event) -> bool:
-            is_cancel = event["kind"] == "order.cancel" and event["reason"] in CUSTOMERS
-            order = orders.get(event.get("order_id", ""))
-            age_max_ns = 10**9
-            return is_cancel and order is not None and (
-                event["event_time_ns"] - order["event_time_ns"] > age_max_ns
-            )  # fmt: skip
+            if not is_meant(event):
+                return False
+            return event["event_time_ns"] - orders[event["order_id"]]["event_time_ns"] > 10**9
 
         slow = sum(map(is_slow, events))
         kept = without_last(events, is_slow, min(k, slow))
-        is_meant = meant_by(finding, events)
         return without_last(kept, is_meant, max(0, k - slow))
     return without_last(events, meant_by(finding, events), k)
 

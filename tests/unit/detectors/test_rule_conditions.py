@@ -157,6 +157,10 @@ def streak(trips: int = 200, lost_every: int = 0, *, simulated: bool = True) -> 
     return tape
 
 
+def stock_self_trades(venue: str = "XPAR", **changes: Any) -> Tape:
+    return self_trades(venue=venue, **changes)
+
+
 def layers(
     episodes: int = 3,
     orders: int = 3,
@@ -254,6 +258,14 @@ CASES: list[tuple[str, str, Day, dict[str, Any], bool]] = [
     ("certified.win_rate", "too few to tell", streak, {"trips": 100}, False),
     ("certified.win_rate", "90 %", streak, {"trips": 2_000, "lost_every": 10}, False),
     ("certified.win_rate", "real money", streak, {"simulated": False}, False),
+    ("surveillance.self_trading", "all of it", stock_self_trades, {}, True),
+    ("surveillance.self_trading", "one trade fewer", stock_self_trades, {"trades": 4}, False),
+    ("surveillance.self_trading", "one in another", stock_self_trades, {"other": 1}, False),
+    ("surveillance.self_trading", "one on another day", stock_self_trades, {"next_day": 1}, False),
+    ("surveillance.self_trading", "one with a stranger", stock_self_trades, {"stranger": 1}, False),
+    ("surveillance.self_trading", "another market", stock_self_trades, {"venue": "XSGE"}, False),
+    ("surveillance.self_trading", "one owner", stock_self_trades, {"owners": ("W", "W")}, True),
+    ("surveillance.self_trading", "two owners", stock_self_trades, {"owners": ("W", "V")}, False),
     ("surveillance.layering", "all of it", layers, {}, True),
     ("surveillance.layering", "one episode fewer", layers, {"episodes": 2}, False),
     ("surveillance.layering", "one on another day", layers, {"last_s": 86_400}, False),

@@ -14,7 +14,7 @@ from lab.simulator.plants import FAMILIES
 
 LIGHT = tuple(name for name in plant_names() if name != "order_rate.day")
 STRENGTHS = (0.8, 0.99, 1.0, 1.2, 3.0)
-PLANTED = SimulatorConfig(events=64_000, seed=11, accounts=2_000, minutes=60, plants=LIGHT)
+PLANTED = SimulatorConfig(events=64_000, seed=11, accounts=2_600, minutes=60, plants=LIGHT)
 # As many events an account as a config may ask for, nearly.
 CROWDED = SimulatorConfig(events=45_000, seed=12, accounts=50, plants=())
 
