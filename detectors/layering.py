@@ -97,9 +97,9 @@ class Params(Struct, frozen=True, kw_only=True):
 
     episodes_min: Annotated[int, Meta(ge=1)] = 3
     levels_min: Annotated[int, Meta(ge=1)] = 3
-    size_ratio_min: Annotated[float, Meta(ge=0)] = 2.0
-    withdrawn_share_min: Annotated[float, Meta(gt=0, le=1)] = 0.8
-    window_ns: Annotated[int, Meta(gt=0)] = 5 * SECOND_NS
+    size_ratio_min: Annotated[float, Meta(ge=0)] = 1.5
+    withdrawn_share_min: Annotated[float, Meta(gt=0, le=1)] = 0.7
+    window_ns: Annotated[int, Meta(gt=0)] = 10 * SECOND_NS
 
 
 @inlined

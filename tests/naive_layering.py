@@ -52,7 +52,7 @@ class Figures:
     levels_min: int
     ratio: Fraction
     share: Fraction
-    window_ns: int = 5 * SECOND_NS
+    window_ns: int = 10 * SECOND_NS
 
 
 @dataclass

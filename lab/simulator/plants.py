@@ -274,8 +274,10 @@ def layers(script: Script, episodes: int, withdrawn: int) -> None:
     """
     lot = script.instruments[script.main].lot
     sizes = (withdrawn - 40, 20, 20, 100 - withdrawn)
+    free = 0
     for i, begins in enumerate(script.moments(episodes, longest_s=1800)):
-        at = script.inside(begins, 20 * SECOND_NS)
+        at = max(script.inside(begins, 20 * SECOND_NS), free)
+        free = at + 16 * SECOND_NS
         resting, taking = (tape.SELL, tape.BUY) if i % 2 == 0 else (tape.BUY, tape.SELL)
         price, away = script.mid(script.main, at), script.tick(script.main)
         away = away if resting == tape.SELL else -away
@@ -287,7 +289,7 @@ def layers(script: Script, episodes: int, withdrawn: int) -> None:
         order = script.enter(at + SECOND_NS, script.main, taking, 20 * lot, price=price)
         script.fill_all(order, at + SECOND_NS + 30_000_000)
         for k, order in enumerate(orders):
-            later_s = 2.0 if k < 3 else 9.0  # noqa: PLR2004 - the fourth stays a while
+            later_s = 2.0 if k < 3 else 13.0  # noqa: PLR2004 - the fourth stays a while
             script.cancel(order, at + int((later_s + 0.1 * k) * SECOND_NS))
 
 
@@ -325,7 +327,7 @@ FAMILIES: Final = (
     Family("self_trading.stocks", STOCKS_SELF, _SHANGHAI, 5, _self_trading, linked="owner"),
     Family("self_trading.stocks.group", STOCKS_SELF, _PARIS, 5, _self_trading, linked="group"),
     Family("layering.episodes", LAYERING, _PARIS, 3, _layering_episodes),
-    Family("layering.share", LAYERING, _SHANGHAI, 80, _layering_share, most=100),
+    Family("layering.share", LAYERING, _SHANGHAI, 70, _layering_share, most=100),
 )  # fmt: skip
 # Rules whose figures say exactly who must alert; tests with a bound are not among them.
 PLANTED_RULES: Final = frozenset(family.rule for family in FAMILIES)

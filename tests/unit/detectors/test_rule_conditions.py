@@ -271,9 +271,9 @@ CASES: list[tuple[str, str, Day, dict[str, Any], bool]] = [
     ("surveillance.layering", "one on another day", layers, {"last_s": 86_400}, False),
     ("surveillance.layering", "two orders", layers, {"orders": 2, "bought": 4}, False),
     ("surveillance.layering", "one price", layers, {"prices": 1}, False),
-    ("surveillance.layering", "more bought than half", layers, {"bought": 7}, False),
+    ("surveillance.layering", "too small beside what was bought", layers, {"bought": 9}, False),
     ("surveillance.layering", "two of three withdrawn", layers, {"withdrawn": 2}, False),
-    ("surveillance.layering", "too late", layers, {"after_s": 5.01}, False),
+    ("surveillance.layering", "too late", layers, {"after_s": 10.01}, False),
     ("surveillance.layering", "one entered again", layers, {"again": 1}, False),
     ("surveillance.layering", "venue's cancels", layers, {"reason": "exchange"}, False),
 ]  # fmt: skip
