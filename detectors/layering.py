@@ -2,7 +2,8 @@
 
 An episode begins with a fill while at least ``levels_min`` orders of the day rest on the opposite
 side, entered at as many prices one after another, and their quantity is at least ``size_ratio_min``
-times that of the fill. Within ``window_ns`` of it the customer withdraws at least
+times what rests on the fill's own side, or what the fill traded if that is more: who quotes both
+sides alike does not layer. Within ``window_ns`` of it the customer withdraws at least
 ``withdrawn_share_min`` of what rested there, less what is entered there anew: net exposure, so that
 a maker who moves quotes has withdrawn nothing. The window's end judges it. ``episodes_min``
 episodes of one account in one contract on one trading day fire.
@@ -88,7 +89,8 @@ class Params(Struct, frozen=True, kw_only=True):
     levels_min
         Orders that rest on one side, and prices at which they were entered one after another.
     size_ratio_min
-        What rests there over what the other side's fill traded.
+        What rests there over what rests on the fill's own side, or what the fill traded if that is
+        more: who quotes both sides alike does not layer.
     withdrawn_share_min
         Share of it that the customer withdraws and does not enter anew, in (0, 1].
     window_ns
@@ -154,12 +156,14 @@ def _follow(subject: Any, step: Any, memory: Any) -> None:
 def _watch(subject: Any, step: Any, figures: Any, memory: Any) -> None:
     """Begin an episode with a fill while enough rests on the other side."""
     _, levels_min, ratio_ppm, _, window_ns = figures
-    other = 1 - _index_of(step["side"])
+    own = _index_of(step["side"])
+    other = 1 - own
     levels = min(np.int64(subject["levels"][other]), np.int64(subject["orders"][other]))
     rests_e8 = subject["rests_e8"][other]
     if levels < levels_min or rests_e8 == 0:
         return
-    if np.float64(rests_e8) * _PPM < np.float64(step["quantity_e8"]) * ratio_ppm:
+    beside_e8 = max(subject["rests_e8"][own], step["quantity_e8"])  # the fill's order still rests
+    if np.float64(rests_e8) * _PPM < np.float64(beside_e8) * ratio_ppm:
         return
     if subject["episodes"] == 0:
         subject["onset_ns"] = step["time_ns"]

@@ -77,7 +77,8 @@ class Day:
     def watch(self, step: Step, side: str) -> None:
         """Begin an episode, if enough rests on the side that the fill is not on."""
         resting, figures = self.sides[side], self.figures
-        is_large = resting.rests > 0 and resting.rests >= figures.ratio * step.quantity_e8
+        beside = max(step.quantity_e8, self.sides[OPPOSITE[side]].rests)
+        is_large = resting.rests > 0 and resting.rests >= figures.ratio * beside
         if self.episode is None and is_large and resting.levels >= figures.levels_min:
             self.episode = Episode(side, step.time_ns + figures.window_ns, resting.rests)
 

@@ -268,8 +268,8 @@ def self_trades(
 def layering(facts: list[Fact], figure: int = 3) -> set[str]:
     """Return the accounts with so many episodes in a contract and day.
 
-    An episode: three orders or more rest at several prices, 1.5 times what trades on the other
-    side; within 10 s the customer withdraws seven tenths of that and enters nothing in its place.
+    An episode: three orders or more rest at several prices, 1.5 times what rests or trades on the
+    other side; within 10 s the customer withdraws 70 % of that and enters nothing in its place.
     """
     venues = {fact.venue for fact in facts}
     groups = grouped(facts, venues, {"market_maker"}, by_contract_day)
@@ -283,7 +283,9 @@ def episodes_of(rows: list[Fact]) -> int:
         if row.kind == "fill" and row.time_ns > free_ns:
             there = [one for one in resting.values() if one[0] != row.side]
             rested = sum((left for _, _, left in there), Decimal(0))
-            if len({price for _, price, _ in there}) >= 3 and 2 * rested >= 3 * row.quantity:
+            beside = sum(left for side, _, left in resting.values() if side == row.side)
+            beside = max(beside, row.quantity)
+            if len({price for _, price, _ in there}) >= 3 and 2 * rested >= 3 * beside:
                 free_ns = row.time_ns + 10 * SECOND_NS
                 found += 10 * net_withdrawn(rows[at + 1 :], row, free_ns) >= 7 * rested
         if row.kind == "order.new":

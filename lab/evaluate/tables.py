@@ -196,7 +196,8 @@ def _layers(found: Mapping[str, Any]) -> Table:
             f"{sizes['mornings']} mornings of {sizes['morning_accounts']:,} ordinary accounts; one "
             "account in 1,000 layers, makers without a registration send a fifth of the messages. "
             "Layerers differ in all they do; those within the rule use three prices or more and "
-            "withdraw 70 % of 1.5 times what they trade within ten seconds, three times or more. "
+            "withdraw 70 % of 1.5 times what they want to trade within ten seconds, three times or "
+            "more. "
             "Intervals are of 95 %."
         ),
         head=("way", "found", "of those within the rule", "makers named", "others", "precision"),

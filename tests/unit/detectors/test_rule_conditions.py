@@ -169,6 +169,7 @@ def layers(
     withdrawn: int = 3,
     after_s: float = 1.0,
     again: int = 0,
+    beside: int = 0,
     reason: str = "user",
     last_s: float = 0,
 ) -> Tape:
@@ -179,6 +180,9 @@ def layers(
         for k in range(orders):
             price = 11 + k % prices
             tape.new(now + k / 10, f"{n}-{k}", side="sell", price=price, quantity=4)
+        if beside:
+            tape.new(now + 0.5, f"r{n}", side="buy", price=9, quantity=beside)
+            tape.cancel(now + 20, f"r{n}")
         tape.fill(now + 1, f"b{n}", side="buy", quantity=bought)
         for k in range(withdrawn):
             tape.cancel(now + 1 + after_s, f"{n}-{k}", reason=reason)
@@ -272,6 +276,7 @@ CASES: list[tuple[str, str, Day, dict[str, Any], bool]] = [
     ("surveillance.layering", "two orders", layers, {"orders": 2, "bought": 4}, False),
     ("surveillance.layering", "one price", layers, {"prices": 1}, False),
     ("surveillance.layering", "too small beside what was bought", layers, {"bought": 9}, False),
+    ("surveillance.layering", "two thirds rest on the other side", layers, {"beside": 9}, False),
     ("surveillance.layering", "two of three withdrawn", layers, {"withdrawn": 2}, False),
     ("surveillance.layering", "too late", layers, {"after_s": 10.01}, False),
     ("surveillance.layering", "one entered again", layers, {"again": 1}, False),
