@@ -93,14 +93,11 @@ class Params(Struct, frozen=True, kw_only=True):
 
 
 @inlined
-def _missing(subject: Any, figures: Any) -> Any:
-    """Return how many more actions it takes at least until a finding is due."""
-    times_min, actions_min, actions_max, _ = figures
-    held = np.int64(subject["in_window"])
-    if actions_max == 0 and held > actions_min:
-        held = np.int64(0)  # its window is counted already
+def _is_near(subject: Any, figures: Any) -> Any:
+    """Say whether a finding may be due within as many actions as its evidence names."""
+    times_min, actions_min, _, _ = figures
     windows = due_at(times_min, subject) - np.int64(subject["windows"])
-    return windows * actions_min - min(held, actions_min)
+    return windows * actions_min - min(np.int64(subject["in_window"]), actions_min) < RECENT
 
 
 @kernel
@@ -212,7 +209,7 @@ def follow_windows(
         if subject["in_window"] == 0:
             subject["start_ns"] = step["time_ns"]
         subject["in_window"] = count_up(subject["in_window"])
-        remember(subject, step, memory, _missing(subject, figures) < RECENT)
+        remember(subject, step, memory, _is_near(subject, figures))
         _take(subject, where, figures, memory, out, count)
 
 

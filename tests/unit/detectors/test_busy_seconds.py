@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import pytest
-from detector_kit import SECOND_NS, Tape, columns_of, feed, rule_of, stage_of
+from detector_kit import SECOND_NS, Tape, at, columns_of, feed, rule_of, run, stage_of
 
 RULE = rule_of("busy_seconds", {"actions_min": 2, "actions_max": 9, "times_min": 2})
 SHANGHAI_ENDS_S = 16 * 3_600  # midnight there, from midnight UTC on
@@ -35,4 +35,31 @@ def test_a_day_that_lasts_longer_elsewhere_is_judged_the_same_in_any_parts(size:
     opening, growth = output.findings
     assert opening.event_time_ns == times[3] + 9 * SECOND_NS // 10
     assert growth.event_time_ns == times[7] + 9 * SECOND_NS // 10
+    assert growth.event_time_ns < growth.day_end_ns
     assert opening.onset_ns == growth.onset_ns == times[0]
+
+
+def test_a_window_that_reaches_beyond_its_day_is_judged_within_it() -> None:
+    tape = Tape()
+    for number, seconds in enumerate((10.0, 86_399.5)):
+        for k in range(2):
+            tape.new(seconds + k / 10, f"o{number}-{k}")
+    (found,) = run(tape.events, [RULE]).findings
+    assert found.event_time_ns == found.day_end_ns - 1 == at(86_400) - 1
+
+
+def test_the_end_of_one_day_judges_no_window_of_another() -> None:
+    tape = Tape()
+    for number, (seconds, venue) in enumerate(((10, "XSHG"), (20, "XSHG"), (11, "XPAR"))):
+        for k in range(2):
+            tape.new(seconds + k / 10, f"o{number}-{k}", account_id=venue, venue=venue)
+    late = SHANGHAI_ENDS_S - 100
+    for k in range(2):
+        tape.new(late + k / 10, f"late-{k}", account_id="XPAR", venue="XPAR")
+    tape.new(SHANGHAI_ENDS_S + 3_600, "last", account_id="XPAR", venue="XPAR")
+    tape.events.sort(key=lambda event: event["event_time_ns"])
+    watermark_ns = at(SHANGHAI_ENDS_S + 60)
+    columns, last = columns_of(tape.events), len(tape.events) - 1
+    output = feed(stage_of([RULE]), columns, [last], close_after=lambda _: watermark_ns)
+    triggers = {f.account_id: f.trigger[1] for f in output.findings}
+    assert triggers == {"XSHG": "2026-03-04", "XPAR": tape.events[-1]["event_id"]}
