@@ -35,6 +35,8 @@ def make_plan(config: Config, inputs: Sequence[InputSpec]) -> Plan:
     plan = Plan(Path(config.value("data")), tuple(inputs), config, factories=FACTORIES)
     try:
         plan.detectors()
+    except ConfigError:
+        raise
     except ValueError as error:
         raise ConfigError("rule packs and settings", "", str(error), "rules that agree") from error
     for spec in inputs:

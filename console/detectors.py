@@ -16,7 +16,7 @@ from console.pack_lint import lint_packs, parameter_words
 from console.progress import CountProgress
 from console.reading import read_config
 from detectors.core.contract import RuleSpec
-from detectors.core.packs import Figure, load_pack, load_rules, pack_names
+from detectors.core.packs import Figure, load_pack, load_rules
 from detectors.core.registry import detector_names, detector_type
 from flows.config import Config, ConfigError
 
@@ -73,7 +73,7 @@ class ConformAsked:
 
 def rules_of(config: Config) -> list[RuleSpec]:
     """Return the rules that are switched on, with what was set applied."""
-    packs = list(config.value("packs.enabled")) or pack_names()
+    packs = config.packs()
     overrides = {name: config.detector_overrides(name) for name in detector_names()}
     return load_rules(packs, overrides)
 
@@ -227,7 +227,7 @@ def detectors_lint(asked: ListAsked) -> None:
     except ConfigError as error:
         problems.append(str(error))
     else:
-        packs = list(config.value("packs.enabled")) or pack_names()
+        packs = config.packs()
         overrides = {name: config.detector_overrides(name) for name in detector_names()}
         problems += lint_packs(packs, overrides)
     if asked.as_json:

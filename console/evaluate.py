@@ -1,4 +1,4 @@
-"""``tapewatch evaluate``: hold the tests with a bound against worlds whose truth is known."""
+"""``tapewatch evaluate``: hold detectors against worlds whose truth is known."""
 
 import os
 from dataclasses import dataclass
@@ -15,7 +15,8 @@ from console.exits import UsageProblem
 _PAGE: Final = """\
 # Evaluation of the tests with a bound
 
-What `certified.win_rate` claims, held against worlds in which the truth is known, with seed {seed};
+What `certified.win_rate` claims, held against worlds in which the truth is known, and whom
+`surveillance.layering` names; with seed {seed};
 the same versions (here numpy {numpy}) give the same figures. Made by
 `tapewatch evaluate{words}`.
 What the test is, and what its bound does not say, is told in the explanation of tests with a bound.

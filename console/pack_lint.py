@@ -40,6 +40,9 @@ def _lint_pack(pack: Pack, seen: dict[str, str]) -> Iterator[str]:
         seen[rule.id] = pack.id
         for problem in _lint_rule(rule):
             yield f"{place}: {problem}"
+        is_known = rule.detector in detector_names()
+        if is_known and detector_type(rule.detector).is_large and not pack.on_request:
+            yield f"{place}: {rule.detector} remembers much; set on_request = true in the pack."
 
 
 def _lint_rule(rule: PackRule) -> Iterator[str]:

@@ -11,9 +11,11 @@ from typing import Final
 from console.reference import cli_page
 from detectors.core.reference import detectors_page
 from flows.observe.catalog import metrics_page
+from lab.coverage import coverage_page
 from schemas.settings import settings_page
 
 PAGES: Final[Mapping[str, Callable[[], str]]] = {
+    "docs/coverage.md": coverage_page,
     "docs/reference/cli.md": cli_page,
     "docs/reference/detectors.md": detectors_page,
     "docs/reference/metrics.md": metrics_page,

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
+from detectors.core.packs import chosen_packs, pack_names
 from flows import config_keys
 from flows.config_keys import Key
 from schemas import settings
@@ -84,6 +85,22 @@ class Config:
     def detector_overrides(self, name: str) -> dict[str, Any]:
         """Return the parameters of a detector that were set, typed, by parameter name."""
         return self._overrides(f"detectors.{name}.")
+
+    def packs(self) -> list[str]:
+        """Return the rule packs to load, by name.
+
+        Raises
+        ------
+        ConfigError
+            If a setting names one that there is not.
+        """
+        known = pack_names()
+        for key in ("packs.enabled", "packs.added"):
+            for name in self.value(key):
+                if name not in known:
+                    expected = f"a rule pack: {', '.join(known)}"
+                    raise ConfigError(self.origin(key), key, name, expected)
+        return chosen_packs(self.value("packs.enabled"), self.value("packs.added"))
 
     def pack_overrides(self, name: str) -> dict[str, Any]:
         """Return the figures of a rule pack that were set, typed, by figure name."""

@@ -14,7 +14,6 @@ from detectors.core.blocks import block_of
 from detectors.core.contract import Detector
 from detectors.core.instrument_stage import InstrumentConfig, InstrumentScratch, InstrumentStage
 from detectors.core.memory import Scratch
-from detectors.core.packs import pack_names
 from detectors.core.registry import build_detectors, detector_names, detector_type
 from detectors.core.stage import AccountStage
 from detectors.core.stage_config import StageConfig
@@ -273,7 +272,7 @@ class Plan:
     def detectors(self) -> list[Detector]:
         """Build the detectors of the packs that are switched on, with overrides applied."""
         overrides = {name: self.config.detector_overrides(name) for name in detector_names()}
-        packs = list(self.config.value("packs.enabled")) or pack_names()
+        packs = self.config.packs()
         return build_detectors(packs, overrides)
 
     def rules(self) -> Rules:

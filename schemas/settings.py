@@ -84,7 +84,8 @@ SETTINGS: Final = (
 
     Setting("state.pointer_from_bytes", 2 * MIB, "bytes", "State of a shard from this size on goes to files of its own and the snapshot points there; smaller state is quicker to store whole.", 0, 1024 * 1024 * MIB, changes_results=False),
 
-    Setting("packs.enabled", [], "pack names", "Rule packs to load; none named loads every pack shipped.", type=list[str]),
+    Setting("packs.enabled", [], "pack names", "Rule packs to load; none named loads every pack that is not loaded on request only.", type=list[str]),
+    Setting("packs.added", [], "pack names", "Rule packs to load beside them, such as those that cost more than most want: surveillance.", type=list[str]),
 
     Setting("calendar.default", "XSHG", "calendar", "Trading calendar of a source that no other setting names: an exchange_calendars name, or 24/7."),
 

@@ -38,6 +38,10 @@ class Step:
     order_units: int = 0
     order_wins: int = 0
     registered: int = 0
+    side: str | None = None
+    price_e8: int = 0
+    rest_change_e8: int = 0
+    open_change: int = 0
 
 
 @dataclass
@@ -54,6 +58,12 @@ class Order:
     ended_ns: int = 0
     canceled: bool = False
     profits: list[int] = field(default_factory=list)
+    side: str | None = None
+
+    def standing(self, step: Step) -> tuple[int, int]:
+        """Return what rests of it, and 1, where it is open and of the step's day."""
+        is_open = not self.unseen and not self.done and self.day == step.day
+        return (self.left, 1) if is_open else (0, 0)
 
     @property
     def left(self) -> int:
@@ -156,6 +166,7 @@ class Stage:
         handler = getattr(self, "on_" + event["kind"].replace(".", "_"), None)
         if handler is not None:
             handler(step, event, event["account_id"], time_ns)
+        step.price_e8 = e8(event.get("price", 0))
         step.registered = self.registered(step)
         if event["kind"] == "ref.account":
             self.on_file[event["account_id"]] = event.get("registrations", [])
@@ -174,7 +185,9 @@ class Stage:
         order.entered_ns, order.day = time_ns, step.day
         order.force = event.get("time_in_force")
         order.simulated, order.unseen = event.get("is_simulated", False), False
+        order.side = step.side = event["side"]
         order.note(time_ns)
+        self.rests(step, (0, 0), order)
         step.what |= c.NEW
         step.quantity_e8 = order.quantity
 
@@ -187,10 +200,12 @@ class Stage:
             step.what |= c.UNKNOWN_ORDER
             return
         step.contract = order.contract
+        before = order.standing(step)
         del self.orders[account, old]
         self.orders[account, event["order_id"]] = order
         order.quantity = step.quantity_e8
         order.note(time_ns)
+        self.rests(step, before, order)
 
     def on_order_cancel(self, step: Step, event: Event, account: str, time_ns: int) -> None:
         order = self.find(account, event["order_id"], time_ns)
@@ -211,12 +226,14 @@ class Stage:
             step.quantity_e8 = order.left
             if "quantity" in event:
                 step.quantity_e8 = min(e8(event["quantity"]), order.left)
+            before = order.standing(step)
             customers = customers and not order.done
             if customers:
                 if not order.canceled and order.day == step.day:
                     step.what |= c.FIRST_CANCEL
                 order.canceled = True
             order.quantity -= step.quantity_e8
+            self.rests(step, before, order)
             if order.left == 0:
                 del self.orders[account, event["order_id"]]
         if customers:
@@ -228,7 +245,17 @@ class Stage:
         order = self.find(account, event["order_id"], time_ns)
         if order is not None:
             step.contract = order.contract
+            before = order.standing(step)
+            order.quantity = order.filled
+            self.rests(step, before, order)
             del self.orders[account, event["order_id"]]
+
+    def rests(self, step: Step, before: tuple[int, int], order: Order) -> None:
+        """Note what the step changed of what rests of an order."""
+        after = order.standing(step)
+        step.side = order.side
+        step.rest_change_e8, step.open_change = after[0] - before[0], after[1] - before[1]
+        step.what |= c.RESTS if step.rest_change_e8 else 0
 
     on_order_expire = on_order_reject
 
@@ -245,9 +272,11 @@ class Stage:
             order = Order(step.contract, 0, time_ns, step.day, None, simulated, unseen=True)
             self.orders[account, event["order_id"]] = order
         if order is not None:
+            before = order.standing(step)
             order.filled += step.quantity_e8
             order.filled_ns = time_ns
             order.note(time_ns)
+            self.rests(step, before, order)
             step.what |= c.SIMULATED if order.simulated else 0
             if pnl is not None:
                 before = sum(order.profits) > 0
@@ -257,6 +286,7 @@ class Stage:
         if pnl is not None:
             step.what |= c.CLOSING
             step.pnl_e8 = pnl
+        step.side = event["side"]
         self.trade(step, event, pnl)
 
     def trade(self, step: Step, event: Event, pnl: int | None) -> None:

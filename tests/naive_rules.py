@@ -57,6 +57,7 @@ class Fact:
     kill_switch: bool
     age_ns: int
     registered: set[str]
+    order_id: str = ""
     fill_id: str = ""
     behind: tuple[str, str] = ("", "")  # owner and control group of the account by then
     counter: str = ""
@@ -118,6 +119,7 @@ def read_facts(lines: Iterable[bytes | str]) -> list[Fact]:
                 kill_switch=event.get("reason") == "kill_switch",
                 age_ns=event["event_time_ns"] - order["event_time_ns"],
                 registered=registered(account, event, order["instrument"]),
+                order_id=event["order_id"],
                 fill_id=event.get("fill_id", ""),
                 behind=behind(account),
                 counter=counter,
@@ -259,7 +261,9 @@ def party_of(account: str, behind: tuple[str, str], other: str, others: tuple[st
     return "account " + account if account == other else ""
 
 
-def futures_self_trades(facts: list[Fact], figure: int = 5) -> set[str]:
+def self_trades(
+    facts: list[Fact], venues: set[str], exempting: set[str], figure: int = 5
+) -> set[str]:
     """Return the accounts of parties that traded with themselves so often in a contract and day.
 
     A trade is known by its id in its instrument; told by both sides, it counts once.
@@ -268,7 +272,7 @@ def futures_self_trades(facts: list[Fact], figure: int = 5) -> set[str]:
     accounts: dict[tuple[str, str, str], set[str]] = defaultdict(set)
     firsts: dict[tuple[str, str], Fact] = {}
     for fact in facts:
-        if fact.kind != "fill" or fact.venue not in CN_FUTURES:
+        if fact.kind != "fill" or fact.venue not in venues:
             continue
         first = firsts.setdefault((fact.instrument, fact.fill_id), fact)
         if first is not fact and first.counter:
@@ -281,11 +285,52 @@ def futures_self_trades(facts: list[Fact], figure: int = 5) -> set[str]:
             else (first.account, first.behind, first.registered)
         )
         party = party_of(fact.account, fact.behind, other, others)
-        if party and not (fact.registered | on_file) & {"market_maker", "hedge"}:
+        if party and not (fact.registered | on_file) & exempting:
             key = (party, fact.instrument, fact.day)
             counts[key] += 1
             accounts[key] |= {fact.account, other}
     return set().union(*(accounts[key] for key, count in counts.items() if count >= figure))
+
+
+def layering(facts: list[Fact], figure: int = 3) -> set[str]:
+    """Return the accounts with so many episodes in a contract and day.
+
+    An episode: three orders or more rest at several prices, 1.5 times what trades on the other
+    side; within 10 s the customer withdraws seven tenths of that and enters nothing in its place.
+    """
+    venues = {fact.venue for fact in facts}
+    groups = grouped(facts, venues, {"market_maker"}, by_contract_day)
+    return {key[0] for key, rows in groups.items() if episodes_of(rows) >= figure}
+
+
+def episodes_of(rows: list[Fact]) -> int:
+    found, free_ns = 0, 0
+    resting: dict[str, tuple[str, Decimal | None, Decimal]] = {}
+    for at, row in enumerate(rows):
+        if row.kind == "fill" and row.time_ns > free_ns:
+            there = [one for one in resting.values() if one[0] != row.side]
+            rested = sum((left for _, _, left in there), Decimal(0))
+            if len({price for _, price, _ in there}) >= 3 and 2 * rested >= 3 * row.quantity:
+                free_ns = row.time_ns + 10 * SECOND_NS
+                found += 10 * net_withdrawn(rows[at + 1 :], row, free_ns) >= 7 * rested
+        if row.kind == "order.new":
+            resting[row.order_id] = (row.side, row.price, row.quantity)
+        elif row.order_id in resting:
+            side, price, left = resting.pop(row.order_id)
+            left = row.quantity if row.kind == "order.replace" else left - row.quantity
+            if left > 0:
+                resting[row.order_id] = (side, price, left)
+    return found
+
+
+def net_withdrawn(rows: list[Fact], fill: Fact, until_ns: int) -> Decimal:
+    """Return what is withdrawn opposite a fill, less what is entered there. No replaces here."""
+    withdrawn = Decimal(0)
+    for row in rows:
+        if row.time_ns <= until_ns and row.side != fill.side:
+            withdrawn += row.quantity if row.customer_cancel else 0
+            withdrawn -= row.quantity if row.kind == "order.new" else 0
+    return withdrawn
 
 
 def order_to_trade(
@@ -374,10 +419,12 @@ def evaluate_facts(facts: list[Fact], *, at_close: bool) -> dict[str, set[str]]:
         "cn.futures.cancels.index": index,
         "cn.futures.large_cancels": futures_large_cancels(facts),
         "cn.futures.programme_reporting": programme_reporting(facts),
-        "cn.futures.self_trading": futures_self_trades(facts),
+        "cn.futures.self_trading": self_trades(facts, CN_FUTURES, {"market_maker", "hedge"}),
         "eu.otr.number": order_to_trade(facts, 100, by_volume=False)[which],
         "eu.otr.volume": order_to_trade(facts, 1000, by_volume=True)[which],
         "source.win_rate": win_rate(facts),
+        "surveillance.layering": layering(facts),
+        "surveillance.self_trading": self_trades(facts, CN_EQUITIES | EU, {"market_maker"}),
     }
 
 

@@ -35,6 +35,7 @@ from detectors.core.order_table import (
     note_end,
     note_fill,
     order_keys,
+    resting_of,
     withdraw,
 )
 from detectors.core.placing import (
@@ -84,6 +85,14 @@ _NEAR: Final = 6  # and when the rows they lead to are
 DONE, MEET, FILE, BACK = range(4)
 
 
+@inlined
+def _mark_rest(step: Any, change_e8: Int) -> None:
+    """Note that more or less rests of an order of the day."""
+    step["rest_change_e8"] = change_e8
+    if change_e8 != 0:
+        step["what"] |= c.RESTS
+
+
 @kernel
 def _on_new(arrays: Any, settings: Any, row: Any, step: Any, instrument: Int) -> None:
     contract = contract_of(arrays, row, step["account"], instrument)
@@ -98,7 +107,9 @@ def _on_new(arrays: Any, settings: Any, row: Any, step: Any, instrument: Int) ->
         return
     step["what"] |= c.NEW
     step["quantity_e8"] = row["quantity_e8"]
+    step["side"] = row["side"]
     step["open_change"] = count_open(arrays.orders[index], step["day"])
+    _mark_rest(step, resting_of(arrays.orders[index], step["day"]))
 
 
 @kernel
@@ -113,13 +124,16 @@ def _on_replace(arrays: Any, settings: Any, row: Any, step: Any) -> None:
         arrays.totals[UNKNOWN_ORDERS] += 1
         return
     place(arrays, settings, step, np.int64(arrays.orders[index]["contract"]))
+    rested = resting_of(arrays.orders[index], step["day"])
     step["open_change"] = -count_open(arrays.orders[index], step["day"])
     if old_1 != row["order_1"]:
         index = move_order(arrays, index, row)
     order = arrays.orders[index]
     order["quantity_e8"] = row["quantity_e8"]
     note_end(order, row["event_time_ns"])
+    step["side"] = order["side"]
     step["open_change"] += count_open(order, step["day"])
+    _mark_rest(step, resting_of(order, step["day"]) - rested)
 
 
 @kernel
@@ -183,6 +197,8 @@ def _on_cancel(arrays: Any, settings: Any, row: Any, step: Any) -> None:
         _mark_cancel(row, step)
         if order["state"] & ORDER_CANCELED == 0 and order["day"] == step["day"]:
             step["what"] |= c.FIRST_CANCEL
+    step["side"] = order["side"]
+    _mark_rest(step, -min(withdrawn, resting_of(order, step["day"])))
     if withdrawn == left_of(order):
         step["open_change"] = -count_open(order, step["day"])
     withdraw(arrays, index, withdrawn, customers)
@@ -193,7 +209,9 @@ def _on_end(arrays: Any, settings: Any, row: Any, step: Any) -> None:
     index = known_order(arrays, settings, row, row["order_1"])
     if index >= 0:
         place(arrays, settings, step, np.int64(arrays.orders[index]["contract"]))
+        step["side"] = arrays.orders[index]["side"]
         step["open_change"] = -count_open(arrays.orders[index], step["day"])
+        _mark_rest(step, -resting_of(arrays.orders[index], step["day"]))
         end_order(arrays, index)
 
 
@@ -203,6 +221,7 @@ def _on_fill(arrays: Any, settings: Any, row: Any, step: Any, instrument: Int) -
     place(arrays, settings, step, contract)
     step["what"] |= c.FILL
     step["quantity_e8"] = row["quantity_e8"]
+    step["side"] = row["side"]
     closing = row["has"] & HAS_AMOUNT != 0
     index = known_order(arrays, settings, row, row["order_1"])
     if index < 0 or arrays.orders[index]["state"] & ORDER_UNSEEN:
@@ -213,9 +232,11 @@ def _on_fill(arrays: Any, settings: Any, row: Any, step: Any, instrument: Int) -
         arrays.orders[index]["state"] = ORDER_UNSEEN
     if index >= 0:
         order = arrays.orders[index]
+        rested = resting_of(order, step["day"])
         step["open_change"] = -count_open(order, step["day"])
         note_fill(order, row)
         step["open_change"] += count_open(order, step["day"])
+        _mark_rest(step, resting_of(order, step["day"]) - rested)
         if order["what"] & SIMULATED_ORDER:
             step["what"] |= c.SIMULATED
         if closing:
@@ -258,6 +279,9 @@ def _clear(step: Any, row: Any, lane_lines: Int) -> None:
     step["order_units"] = 0
     step["order_wins"] = 0
     step["open_change"] = 0
+    step["side"] = 0
+    step["rest_change_e8"] = 0
+    step["price_e8"] = row["price_e8"]
 
 
 @kernel

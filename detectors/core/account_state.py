@@ -44,7 +44,7 @@ ORDER: Final = np.dtype(
         ("time_in_force", "u1"),
         ("state", "u1"),
         ("what", "u1"),  # SIMULATED_ORDER
-        ("padding", "u1"),
+        ("side", "u1"),
     ]
 )
 ORDER_CANCELED: Final = 1  # the customer has cancelled of it

@@ -34,6 +34,7 @@ KILL_SWITCH: Final = 1024  # a cancel by kill functionality
 REASON_UNKNOWN: Final = 2048  # a cancel counted as the customer's because nobody says whose it is
 SELF_TRADE: Final = 4096  # both sides of a trade are one party; told once a trade
 OTHER_SIDE: Final = 8192  # the second report of a trade that was told as a self-trade
+RESTS: Final = 16384  # more or less rests of an order that was entered on the same trading day
 ACTION: Final = NEW | REPLACE | CANCEL
 # Bits of ``registered`` and ``claimed``.
 MARKET_MAKER: Final = 1
@@ -59,7 +60,10 @@ STEP: Final = np.dtype(
         ("order_units", "i1"),  # 1: the first closing fill of its order
         ("order_wins", "i1"),  # change of "this order is in profit so far": -1, 0 or 1
         ("open_change", "i1"),  # of how many orders entered on ``day`` are open: -1, 0 or 1
-        ("padding", "u1", (5,)),
+        ("side", "u1"),  # of the order or fill; 0 where unknown
+        ("padding", "u1", (4,)),
+        ("rest_change_e8", "<i8"),  # of how much rests of orders entered on ``day``
+        ("price_e8", "<i8"),  # what the row says
     ]
 )
 LANE_SHIFT: Final = 48
@@ -73,6 +77,7 @@ CONFIRMED: Final = 4
 WITHDRAWN: Final = 5
 RECEDED: Final = 6
 HEADROOM: Final = 7
+NAMED: Final = 8  # no finding: its row says whom one is about that time alone may bring about
 PHASES: Final = (
     "",
     "opening",
@@ -82,6 +87,7 @@ PHASES: Final = (
     "withdrawn",
     "receded",
     "headroom",
+    "named",
 )
 
 FINDING: Final = np.dtype(
@@ -195,6 +201,7 @@ class Detector(ABC):
     wanted: ClassVar[int]
     params_type: ClassVar[type[Struct]]
     uses_pool: ClassVar[bool] = False
+    is_large: ClassVar[bool] = False  # its rows are: rules of it belong in packs loaded on request
     recent: ClassVar[int] = RECENT  # how many rows a finding names
     kinds: ClassVar[frozenset[str]] = frozenset()  # of rows sent on to it, where it is aligned
 

@@ -5,7 +5,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.core.contract import CONFIRMED, HEADROOM, REASON_UNKNOWN, RECENT, WITHDRAWN
+from detectors.core.contract import (
+    CONFIRMED,
+    HEADROOM,
+    NAMED,
+    REASON_UNKNOWN,
+    RECENT,
+    WITHDRAWN,
+)
 from detectors.core.memory import DUE_NS, give_ring, take_ring
 from schemas.events import SECOND_NS
 from schemas.jit import Int, inlined, kernel
@@ -116,7 +123,7 @@ def emit(out: Any, count: Any, phase: Int, where: Any, subject: Any, memory: Any
     """Write one finding's common fields, its own numbers cleared, and return its index.
 
     ``where`` is (row of the batch or -1, row during which it happens or -1, time in ns).
-    Headroom names no rows.
+    Only findings name rows and are numbered.
     """
     index = count[0]
     count[0] = index + 1
@@ -135,13 +142,13 @@ def emit(out: Any, count: Any, phase: Int, where: Any, subject: Any, memory: Any
     record["unknown_reasons"] = subject["unknown_reasons"]
     width = memory.rings.shape[1]
     seen = np.int64(subject["seen"])
-    held = min(seen, width) if phase != HEADROOM else 0
+    held = min(seen, width) if phase < HEADROOM else 0
     record["recent_count"] = held
     for k in range(held):
         record["recent"][k] = memory.rings[subject["ring"] - 1, (seen - held + k) % width]
     for k in range(len(record["numbers"])):
         record["numbers"][k] = 0
-    if phase != HEADROOM:
+    if phase < HEADROOM:
         subject["findings"] += 1
     return index
 
@@ -152,6 +159,12 @@ def emit_step(
 ) -> Any:
     """Write a finding that row ``i`` of the batch brought about; return its index."""
     return emit(out, count, np.int64(phase), (np.int64(i), np.int64(i), time_ns), subject, memory)
+
+
+@kernel
+def emit_name(out: Any, count: Any, i: Int, time_ns: Int, subject: Any, memory: Any) -> None:
+    """Have the stage learn from row ``i`` whom a finding is about that no row may bring about."""
+    emit_step(out, count, np.int64(NAMED), i, time_ns, subject, memory)
 
 
 @kernel

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import numpy as np
 
-from detectors.core.contract import HEADROOM, LANE_SHIFT, PHASES, Detector
+from detectors.core.contract import HEADROOM, LANE_SHIFT, NAMED, PHASES, Detector
 from schemas.alerts import Finding, Headroom, Position, Rule
 from schemas.referee import Names, names_of
 
@@ -80,6 +80,8 @@ class Narrator:
         if row >= 0 and self._columns is not None:
             event = names_of(self._columns.line(row))
         who = self._stage.who(detector, record, event)
+        if int(record["phase"]) == NAMED:
+            return
         if int(record["phase"]) == HEADROOM:
             output.headroom.append(self._headroom(detector, record, who))
             return

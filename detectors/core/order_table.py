@@ -71,6 +71,7 @@ def enter(order: Any, row: Any, day: Int) -> None:
     order["entered_ns"] = row["event_time_ns"]
     order["day"] = day
     order["time_in_force"] = row["time_in_force"]
+    order["side"] = row["side"]
     order["state"] &= _ALL_BITS ^ ORDER_UNSEEN
     order["what"] = SIMULATED_ORDER if row["flags"] & FLAG_SIMULATED else 0
     note_end(order, row["event_time_ns"])
@@ -87,6 +88,12 @@ def count_open(order: Any, day: Int) -> Any:
     """Return 1 for an order that was entered on the trading day and is not over, else 0."""
     is_open = order["state"] & (ORDER_UNSEEN | ORDER_DONE) == 0
     return np.int8(is_open and order["day"] == day)
+
+
+@inlined
+def resting_of(order: Any, day: Int) -> Any:
+    """Return what rests of an order that was entered on the trading day, in 10^-8 units."""
+    return left_of(order) if count_open(order, day) == 1 else np.int64(0)
 
 
 @kernel
@@ -142,6 +149,7 @@ def move_order(arrays: Any, index: Int, row: Any) -> Any:
     new["time_in_force"] = old["time_in_force"]
     new["state"] = old["state"]
     new["what"] = old["what"]
+    new["side"] = old["side"]
     end_order(arrays, index)
     return fresh
 

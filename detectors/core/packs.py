@@ -52,11 +52,15 @@ class PackRule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Pack(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One pack file."""
+    """One pack file.
+
+    ``on_request``: loaded only where a setting names it, since it costs more than most want.
+    """
 
     id: str
     title: str
     rule: tuple[PackRule, ...]
+    on_request: bool = False
 
 
 def own_packs() -> list[str]:
@@ -74,6 +78,12 @@ def pack_names() -> list[str]:
         If another package brings a name that is taken.
     """
     return and_others(PACKS, own_packs())
+
+
+def chosen_packs(enabled: Sequence[str], added: Sequence[str]) -> list[str]:
+    """Return the packs to load: those enabled, or all that need no request; and those added."""
+    chosen = list(enabled) or [name for name in pack_names() if not load_pack(name).on_request]
+    return list(dict.fromkeys([*chosen, *added]))
 
 
 def load_pack(name: str) -> Pack:

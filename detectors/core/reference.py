@@ -75,7 +75,8 @@ def _attributes(kind: type[Detector]) -> dict[str, str]:
 
 
 def _pack_section(pack: Pack) -> str:
-    lines = [f"### {pack.title}", "", f"Pack `{pack.id}`.", ""]
+    where = ", loaded where `packs.added` names it" if pack.on_request else ""
+    lines = [f"### {pack.title}", "", f"Pack `{pack.id}`{where}.", ""]
     for rule in pack.rule:
         lines += _rule_lines(pack, rule)
     return "\n".join(lines)

@@ -340,7 +340,7 @@ class AccountStage:
         narrator = Narrator(self, columns)
         for _, index, record in found:
             narrator.tell(self.detectors[index], record, output)
-        return [at for at, _, record in found if int(record["phase"]) != HEADROOM]
+        return [at for at, _, record in found if int(record["phase"]) < HEADROOM]
 
     def close(self, watermark_ns: int) -> StageOutput:
         """Judge the days that ended by the watermark."""

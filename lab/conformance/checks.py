@@ -30,7 +30,7 @@ from schemas.events import SECOND_NS
 
 CONFIG: Final[dict[str, Any]] = {"lateness_ns": 2 * SECOND_NS}
 STATE_BYTES_MAX: Final = 80
-STATE_BYTES_MAX_RARE: Final = 160  # of parties, which few accounts are of, and with eight scores
+STATE_BYTES_MAX_RARE: Final = 160  # of parties, with eight scores, or loaded on request
 _SUBJECTS: Final = 4  # of the busy days: two accounts, or their contracts
 _PARTS: Final = ("1", "7", "random")
 Parameters = Mapping[str, Any]
@@ -58,7 +58,7 @@ def says_what_it_is(name: str, parameters: Parameters) -> None:
     _require(kind.name == name, f"Its name is {kind.name}, but it was found as {name}.")
     _require(kind.version >= 1, "Its version must be 1 or more.")
     dtype = build_detector(rule_of(name, dict(parameters)), 0).state_dtype
-    is_rare = kind.subject == "party" or "scores" in (dtype.names or ())
+    is_rare = kind.subject == "party" or kind.is_large or "scores" in (dtype.names or ())
     most = STATE_BYTES_MAX_RARE if is_rare else STATE_BYTES_MAX
     _require(dtype.itemsize <= most, f"A subject takes {dtype.itemsize} bytes; {most} at most.")
     _require(dtype.itemsize % 4 == 0, "A subject's row must be of whole words of four bytes.")

@@ -10,14 +10,14 @@ from typing import Any, Final
 from msgspec import to_builtins
 
 from lab.bench import machine
-from lab.evaluate import baselines, nulls, power, traps
+from lab.evaluate import baselines, layers, nulls, power, traps
 from lab.evaluate.sizes import FULL, QUICK
 
 SEED: Final = 20261123
 
 
 def run(*, quick: bool, say: Callable[[str], None]) -> dict[str, Any]:
-    """Evaluate ``certified_win_rate``.
+    """Evaluate ``certified_win_rate``, and ``layering`` beside it.
 
     Parameters
     ----------
@@ -31,8 +31,8 @@ def run(*, quick: bool, say: Callable[[str], None]) -> dict[str, Any]:
     dict
         ``machine``, ``commit``, ``seed``, ``sizes`` and tables, each a list of rows: ``nulls``
         (false alarms against the bound), ``delays`` (against the oracle), ``power`` (share named
-        after so many units), ``traps`` (alarms a day on accounts that did nothing wrong) and
-        ``baselines``; and ``charts`` (see ``lab.bench.plot``).
+        after so many units), ``traps`` (alarms a day on accounts that did nothing wrong),
+        ``baselines`` and ``layers``; and ``charts`` (see ``lab.bench.plot``).
     """
     sizes = QUICK if quick else FULL
     say(f"False alarms while the null holds, and where it does not: {sizes.seeds} seeds each.")
@@ -43,6 +43,8 @@ def run(*, quick: bool, say: Callable[[str], None]) -> dict[str, Any]:
     found_traps = traps.measure(sizes, SEED)
     say("Other ways to watch, on the same outcomes.")
     found_others = baselines.measure(sizes, SEED)
+    say(f"Layering among makers who quote anew: {sizes.mornings} mornings.")
+    found_layers = layers.measure(sizes, SEED)
     return {
         "machine": machine.describe(),
         "commit": machine.commit(),
@@ -53,5 +55,6 @@ def run(*, quick: bool, say: Callable[[str], None]) -> dict[str, Any]:
         "power": to_builtins(shares),
         "traps": to_builtins(found_traps),
         "baselines": to_builtins(found_others),
+        "layers": to_builtins(found_layers),
         "charts": [to_builtins(power.chart(shares, sizes))],
     }

@@ -24,6 +24,8 @@ class Sizes(Struct, frozen=True, kw_only=True):
         Accounts whose delays the median is of.
     trap_accounts, trap_days
         Accounts of each trap, and days.
+    mornings, morning_events, morning_accounts
+        Mornings on which layerers are looked for, and what ordinary accounts do on each.
     """
 
     seeds: int
@@ -35,10 +37,21 @@ class Sizes(Struct, frozen=True, kw_only=True):
     delay_accounts: int
     trap_accounts: int
     trap_days: int
+    mornings: int
+    morning_events: int
+    morning_accounts: int
 
 
 FULL: Final = Sizes(
-    seeds=20, accounts=400, units=1_000, delay_accounts=1_000, trap_accounts=20_000, trap_days=100
+    seeds=20,
+    accounts=400,
+    units=1_000,
+    delay_accounts=1_000,
+    trap_accounts=20_000,
+    trap_days=100,
+    mornings=20,
+    morning_events=100_000,
+    morning_accounts=10_000,
 )
 QUICK: Final = Sizes(
     seeds=4,
@@ -49,4 +62,7 @@ QUICK: Final = Sizes(
     delay_accounts=100,
     trap_accounts=2_000,
     trap_days=5,
+    mornings=2,
+    morning_events=20_000,
+    morning_accounts=5_000,
 )

@@ -143,6 +143,32 @@ def _crossing_maker(script: Script) -> None:
     script.cover(4)
 
 
+def _requoting_maker(script: Script) -> None:
+    """Quote both sides at three prices, and move all quotes of one side when the other trades."""
+    lot = script.instruments[script.main].lot
+    for begins in script.moments(15, longest_s=2400):
+        at = script.inside(begins, 30 * SECOND_NS)
+        quotes = _quotes(script, at, tape.SELL, lot)
+        bids = _quotes(script, at + SECOND_NS, tape.BUY, lot)
+        for turn in range(2):
+            now = at + (3 + 4 * turn) * SECOND_NS
+            script.fill(bids[0], now, script.price_of(bids[0]), lot)
+            for k, order in enumerate(quotes):
+                script.cancel(order, now + 1_100_000_000 + k * 1_000_000)
+            quotes = _quotes(script, now + 1_200_000_000, tape.SELL, lot)
+        for k, order in enumerate(quotes + bids):
+            script.fill_all(order, at + (20 * SECOND_NS) + k * 5_000_000)
+
+
+def _quotes(script: Script, at: int, side: int, lot: int) -> list[int]:
+    price, tick = script.mid(script.main, at), script.tick(script.main)
+    away = tick if side == tape.SELL else -tick
+    return [
+        script.enter(at + k * 5_000_000, script.main, side, 4 * lot, price=price + (1 + k) * away)
+        for k in range(3)
+    ]
+
+
 LOOK_ALIKES: Final = (
     LookAlike(
         "equity_maker", _SHANGHAI, _equity_maker, 1.13,
@@ -165,6 +191,7 @@ LOOK_ALIKES: Final = (
         (plants.SELF_TRADING,), "market_maker", linked="owner", variants=_BOTH_KINDS_EXEMPT,
     ),
     LookAlike("usual_counterparties", _INDEX, _usual_counterparties, 0.0, linked="strangers"),
+    LookAlike("requoting_maker", _SHANGHAI, _requoting_maker, 0.0),
     LookAlike("immediate_orders", _SHANGHAI, _immediate_stocks, 0.0),
     LookAlike("immediate_orders_futures", _COMMODITY, _immediate_futures, 0.0),
     LookAlike("lucky_winner", _SHANGHAI, _lucky_winner, 0.9, simulated=True),

@@ -24,6 +24,8 @@ OTR_NUMBER: Final = "eu.otr.number"
 OTR_VOLUME: Final = "eu.otr.volume"
 WIN_RATE: Final = "source.win_rate"
 SELF_TRADING: Final = "cn.futures.self_trading"
+STOCKS_SELF: Final = "surveillance.self_trading"
+LAYERING: Final = "surveillance.layering"
 REPORTING: Final = "cn.futures.programme_reporting"
 NEAR_THRESHOLD: Final = "cn.order_rate.near_threshold"
 
@@ -291,6 +293,42 @@ def _self_trading(script: Script, count: int) -> None:
     script.cover(4)
 
 
+def layers(script: Script, episodes: int, withdrawn: int) -> None:
+    """Let sells of 100 lots rest at four prices, buy 20, withdraw ``withdrawn`` lots soon after.
+
+    Every other time it is the other way round. What is not withdrawn then is so much later.
+    """
+    lot = script.instruments[script.main].lot
+    sizes = (withdrawn - 40, 20, 20, 100 - withdrawn)
+    free = 0
+    for i, begins in enumerate(script.moments(episodes, longest_s=1800)):
+        at = max(script.inside(begins, 20 * SECOND_NS), free)
+        free = at + 16 * SECOND_NS
+        resting, taking = (tape.SELL, tape.BUY) if i % 2 == 0 else (tape.BUY, tape.SELL)
+        price, away = script.mid(script.main, at), script.tick(script.main)
+        away = away if resting == tape.SELL else -away
+        orders = [
+            script.enter(at + k * 50_000_000, script.main, resting, size * lot,
+                         price=price + (2 + k) * away)
+            for k, size in enumerate(sizes) if size
+        ]  # fmt: skip
+        order = script.enter(at + SECOND_NS, script.main, taking, 20 * lot, price=price)
+        script.fill_all(order, at + SECOND_NS + 30_000_000)
+        for k, order in enumerate(orders):
+            later_s = 2.0 if k < 3 else 13.0  # noqa: PLR2004 - the fourth stays a while
+            script.cancel(order, at + int((later_s + 0.1 * k) * SECOND_NS))
+
+
+def _layering_episodes(script: Script, episodes: int) -> None:
+    layers(script, episodes, 90)
+    script.cover(6)
+
+
+def _layering_share(script: Script, withdrawn: int) -> None:
+    layers(script, 5, withdrawn)
+    script.cover(6)
+
+
 FAMILIES: Final = (
     Family("order_rate.second", RATE_SECOND, _SHANGHAI, 300, _order_rate_second),
     Family("order_rate.day", RATE_DAY, _SHANGHAI, 20_000, _order_rate_day, heavy=True),
@@ -312,6 +350,10 @@ FAMILIES: Final = (
     Family("win_rate.units", WIN_RATE, _SHANGHAI, 10, _win_rate_units, simulated=True),
     Family("self_trading.owner", SELF_TRADING, _COMMODITY, 5, _self_trading, linked="owner"),
     Family("self_trading.group", SELF_TRADING, _INDEX, 5, _self_trading, linked="group"),
+    Family("self_trading.stocks", STOCKS_SELF, _SHANGHAI, 5, _self_trading, linked="owner"),
+    Family("self_trading.stocks.group", STOCKS_SELF, _PARIS, 5, _self_trading, linked="group"),
+    Family("layering.episodes", LAYERING, _PARIS, 3, _layering_episodes),
+    Family("layering.share", LAYERING, _SHANGHAI, 70, _layering_share, most=100),
     Family("busy_seconds.reporting", REPORTING, _COMMODITY, 10, _reporting),
     Family(
         "busy_seconds.near_threshold", NEAR_THRESHOLD, _SHANGHAI, 10, _near_threshold, heavy=True

@@ -55,6 +55,15 @@ def test_policy_names_the_lucky_and_the_test_does_not(found: dict[str, Any]) -> 
             assert row["certified"] == 0 < row["naive"]
 
 
+def test_layerers_within_the_rule_are_found_and_few_makers_named(found: dict[str, Any]) -> None:
+    rule, share = found["layers"]
+    assert rule["layerers"] > rule["within"] > 0
+    assert rule["found_within"] >= 0.8 * rule["within"]
+    assert rule["makers"] <= 0.2 * rule["makers_there"]
+    assert rule["others"] == 0
+    assert share["makers"] > share["found"], "who looks at cancels alone names makers"
+
+
 def test_the_same_seed_gives_the_same_figures(found: dict[str, Any]) -> None:
     again = evaluate.run(quick=True, say=lambda _sentence: None)
     assert json.dumps(again) == json.dumps(found)

@@ -113,7 +113,8 @@ def test_alerts_on_the_unregistered_name_the_missing_registration() -> None:
 def test_the_whole_loop_raises_the_same_alerts(tmp_path: Path) -> None:
     path = tmp_path / "day.ndjson"
     path.write_bytes(b"".join(lines_of(DAY)))
-    config = load([], {"data": str(tmp_path / "data")}, detectors=params_types())
+    flags = {"data": str(tmp_path / "data"), "packs.added": "surveillance"}
+    config = load([], flags, detectors=params_types())
     writer = run_loop(Plan(tmp_path / "data", (InputSpec(name=str(path)),), config), "test")
     writer.close()
     reader = StoreReader(Paths(tmp_path / "data").store)

@@ -20,6 +20,7 @@ from naive_detectors import (
     order_to_trade,
     win_rate,
 )
+from naive_layering import Figures, layering
 from strategies import messy_days
 
 from detectors.core import contract as c
@@ -33,7 +34,7 @@ CONFIG = {
 }
 COMPARED = (
     "what", "day", "time_ns", "quantity_e8", "age_ns", "pnl_e8", "trip_pnl_e8", "order_units",
-    "order_wins", "registered",
+    "order_wins", "registered", "rest_change_e8", "open_change",
 )  # fmt: skip
 CANCEL_DAY = (c.CANCEL, "contract", 5)
 EXPECTED = {
@@ -45,6 +46,7 @@ EXPECTED = {
     "order_rate.day": lambda s: count_day(s, c.ACTION, "account", 20),
     "order_rate.second": lambda s: order_rate_second(s, 5),
     "instant_cancels.default": lambda s: instant_cancels(s, 3, 6, Fraction(1, 2)),
+    "layering.default": lambda s: layering(s, Figures(1, 1, Fraction(1, 2), Fraction(15, 100))),
     "order_to_trade.number": lambda s: order_to_trade(s, Fraction(4), by_number=True),
     "order_to_trade.volume": lambda s: order_to_trade(s, Fraction(4), by_number=False),
     "win_rate.fill": lambda s: win_rate(s, "fill", 4, Fraction(7, 10)),
@@ -57,6 +59,7 @@ NUMBERS = {
     "large_cancels": ("large_cancels",),
     "order_rate": ("actions",),
     "instant_cancels": ("orders", "cancelled_orders", "instantaneous_cancels"),
+    "layering": ("episodes", "rested_e8", "withdrawn_net_e8"),
     "order_to_trade": ("orders", "transactions"),
     "win_rate": ("units", "wins"),
     "certified_win_rate": ("units", "wins"),

@@ -28,6 +28,7 @@ def test_the_packs_that_ship_have_no_mistake() -> None:
     ("changes", "part"),
     [
         ({"detector": "nobody"}, "no detector nobody"),
+        ({"detector": "layering"}, "set on_request"),
         ({"detector": "self_trading", "may_notify": True}, "rules on one account"),
         ({"exempt": ["friend"]}, "no registration"),
         ({"venues": ["Shanghai"]}, "no market identifier"),

@@ -179,6 +179,40 @@ def streak(trips: int = 200, lost_every: int = 0, *, simulated: bool = True) -> 
     return tape
 
 
+def stock_self_trades(venue: str = "XPAR", **changes: Any) -> Tape:
+    return self_trades(venue=venue, **changes)
+
+
+def layers(
+    episodes: int = 3,
+    orders: int = 3,
+    prices: int = 3,
+    bought: int = 6,
+    withdrawn: int = 3,
+    after_s: float = 1.0,
+    again: int = 0,
+    reason: str = "user",
+    last_s: float = 0,
+) -> Tape:
+    """Let sells of 4 rest, buy, withdraw, and perhaps enter some again; then all over."""
+    tape = Tape()
+    for n in range(episodes):
+        now = 30_000 + n * 60 + (last_s if n == episodes - 1 else 0)
+        for k in range(orders):
+            price = 11 + k % prices
+            tape.new(now + k / 10, f"{n}-{k}", side="sell", price=price, quantity=4)
+        tape.fill(now + 1, f"b{n}", side="buy", quantity=bought)
+        for k in range(withdrawn):
+            tape.cancel(now + 1 + after_s, f"{n}-{k}", reason=reason)
+        for k in range(again):
+            tape.new(now + 2.5, f"{n}+{k}", side="sell", price=14, quantity=4)
+        for k in range(withdrawn, orders):
+            tape.cancel(now + 20, f"{n}-{k}")
+        for k in range(again):
+            tape.cancel(now + 20, f"{n}+{k}")
+    return tape
+
+
 CASES: list[tuple[str, str, Day, dict[str, Any], bool]] = [
     ("cn.order_rate.second", "all of it", rate_second, {}, True),
     ("cn.order_rate.second", "one action fewer", rate_second, {"actions": 299}, False),
@@ -263,6 +297,24 @@ CASES: list[tuple[str, str, Day, dict[str, Any], bool]] = [
     ("certified.win_rate", "too few to tell", streak, {"trips": 100}, False),
     ("certified.win_rate", "90 %", streak, {"trips": 2_000, "lost_every": 10}, False),
     ("certified.win_rate", "real money", streak, {"simulated": False}, False),
+    ("surveillance.self_trading", "all of it", stock_self_trades, {}, True),
+    ("surveillance.self_trading", "one trade fewer", stock_self_trades, {"trades": 4}, False),
+    ("surveillance.self_trading", "one in another", stock_self_trades, {"other": 1}, False),
+    ("surveillance.self_trading", "one on another day", stock_self_trades, {"next_day": 1}, False),
+    ("surveillance.self_trading", "one with a stranger", stock_self_trades, {"stranger": 1}, False),
+    ("surveillance.self_trading", "another market", stock_self_trades, {"venue": "XSGE"}, False),
+    ("surveillance.self_trading", "one owner", stock_self_trades, {"owners": ("W", "W")}, True),
+    ("surveillance.self_trading", "two owners", stock_self_trades, {"owners": ("W", "V")}, False),
+    ("surveillance.layering", "all of it", layers, {}, True),
+    ("surveillance.layering", "one episode fewer", layers, {"episodes": 2}, False),
+    ("surveillance.layering", "one on another day", layers, {"last_s": 86_400}, False),
+    ("surveillance.layering", "two orders", layers, {"orders": 2, "bought": 4}, False),
+    ("surveillance.layering", "one price", layers, {"prices": 1}, False),
+    ("surveillance.layering", "too small beside what was bought", layers, {"bought": 9}, False),
+    ("surveillance.layering", "two of three withdrawn", layers, {"withdrawn": 2}, False),
+    ("surveillance.layering", "too late", layers, {"after_s": 10.01}, False),
+    ("surveillance.layering", "one entered again", layers, {"again": 1}, False),
+    ("surveillance.layering", "venue's cancels", layers, {"reason": "exchange"}, False),
 ]  # fmt: skip
 
 

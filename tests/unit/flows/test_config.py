@@ -204,3 +204,20 @@ def test_every_key_is_listed_once() -> None:
     names = list(load().names())
     assert len(names) == len(set(names))
     assert {"shards", "detectors.win_rate.unit", "packs.cn_futures.cancels_max"} <= set(names)
+
+
+def test_packs_are_those_named_or_all_that_need_no_request_and_those_added() -> None:
+    assert "surveillance" not in load().packs()
+    assert load("packs.added=surveillance").packs() == [*load().packs(), "surveillance"]
+    assert load("packs.enabled=source", "packs.added=source,surveillance").packs() == [
+        "source",
+        "surveillance",
+    ]
+
+
+@pytest.mark.parametrize("key", ["packs.enabled", "packs.added"])
+def test_a_pack_that_there_is_not_is_named(key: str) -> None:
+    with pytest.raises(
+        ConfigError, match=f"{key}: expected a rule pack: .*source.*got surveilance"
+    ):
+        load(f"{key}=surveilance").packs()

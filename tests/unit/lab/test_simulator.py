@@ -15,7 +15,7 @@ from lab.simulator.plants import FAMILIES
 HEAVY = {family.name for family in FAMILIES if family.heavy}
 LIGHT = tuple(name for name in plant_names() if name not in HEAVY)
 STRENGTHS = (0.8, 0.99, 1.0, 1.2, 3.0)
-PLANTED = SimulatorConfig(events=64_000, seed=11, accounts=2_000, minutes=60, plants=LIGHT)
+PLANTED = SimulatorConfig(events=64_000, seed=11, accounts=2_600, minutes=60, plants=LIGHT)
 # As many events an account as a config may ask for, nearly.
 CROWDED = SimulatorConfig(events=45_000, seed=12, accounts=50, plants=())
 
@@ -292,7 +292,7 @@ def test_plants_show_within_their_stated_span() -> None:
 def test_ids_and_fields_reveal_no_role() -> None:
     planted = {one.account_id for one in truth_of(PLANTED)}
     fields: dict[bool, dict[str, set[str]]] = {True: defaultdict(set), False: defaultdict(set)}
-    ranks: dict[str, dict[bool, list[float]]] = defaultdict(lambda: {True: [], False: []})
+    ranks: dict[str, dict[bool, set[float]]] = defaultdict(lambda: {True: set(), False: set()})
     ids: dict[bool, set[str]] = {True: set(), False: set()}
     for event in events_of(PLANTED):
         if "account_id" not in event:
@@ -303,10 +303,10 @@ def test_ids_and_fields_reveal_no_role() -> None:
         for name in ("event_id", "order_id"):
             if name in event:
                 assert len(event[name]) == 12
-                ranks[name][role].append(int(event[name], 16) / 2**48)
+                ranks[name][role].add(int(event[name], 16) / 2**48)
     for kind, names in fields[True].items():
         assert names <= fields[False][kind], kind
-    ranks["account_id"] = {role: [int(i, 16) / 2**48 for i in ids[role]] for role in ids}
+    ranks["account_id"] = {role: {int(i, 16) / 2**48 for i in ids[role]} for role in ids}
     for by_role in ranks.values():
         for values in by_role.values():
             assert abs(mean(values) - 0.5) < 4 * 0.289 / len(values) ** 0.5
