@@ -56,7 +56,7 @@ class TestAsked(options.Configured):
         str | None, typer.Argument(metavar="[NAME]", help="A detector; all without it.")
     ] = None
     all_plants: Annotated[
-        bool, typer.Option("--all", help="Also the plants of 20,000 orders a day.")
+        bool, typer.Option("--all", help="Also the plants of thousands of orders.")
     ] = False
     as_json: options.Json = False
 

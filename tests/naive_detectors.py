@@ -396,6 +396,38 @@ def order_rate_second(
     return found
 
 
+def busy_seconds(
+    steps: Sequence[Step | None], actions_min: int, times_min: int, actions_max: int = 0
+) -> list[Found]:
+    """Cut each account's day into windows of a second, then judge those that are busy."""
+    days: dict[Any, int] = {}
+    windows: dict[Any, list[list[tuple[int, int]]]] = defaultdict(list)
+    for row, step, account in seen_by(steps, c.ACTION, "account"):
+        of_day = windows[account, day_of(days, account, step)]
+        if not of_day or step.time_ns >= of_day[-1][0][1] + SECOND_NS:
+            of_day.append([])
+        of_day[-1].append((row, step.time_ns))
+    found: list[Found] = []
+    due = {times_min * 2**k: "growth" if k else "opening" for k in range(20)}
+    for (account, _), of_day in windows.items():
+        counted = largest = 0
+        for number, window in enumerate(of_day):
+            actions = len(window)
+            if actions_max:
+                is_busy = actions_min <= actions < actions_max
+                later = of_day[number + 1 : number + 2]
+                row = later[0][0][0] if later else None
+            else:
+                is_busy, actions = actions >= actions_min, min(actions, actions_min)
+                row = window[actions - 1][0]
+            counted += is_busy
+            if is_busy and counted in due:
+                numbers = (counted, actions, max(largest, actions))
+                found.append((row, due[counted], account, numbers))
+            largest = max(largest, len(window))
+    return found
+
+
 def judged_by_day(
     steps: Sequence[Step | None], wanted: int, by: str, holds: Any, numbers: Any, skip: int = 0
 ) -> list[Found]:

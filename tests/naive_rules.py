@@ -174,6 +174,33 @@ def order_rate_second(facts: list[Fact], figure: int = 300) -> set[str]:
     return found
 
 
+def busy_seconds(
+    groups: dict[Any, list[Fact]], actions_min: int, actions_below: int, times_min: int = 10
+) -> set[str]:
+    """Return the accounts with so many separate seconds on a day that are busy enough.
+
+    A second begins with an action that is in no earlier one.
+    """
+    found = set()
+    for (account, _), rows in groups.items():
+        seconds: list[list[int]] = []
+        for row in filter(is_action, rows):
+            if not seconds or row.time_ns >= seconds[-1][0] + SECOND_NS:
+                seconds.append([])
+            seconds[-1].append(row.time_ns)
+        if sum(actions_min <= len(second) < actions_below for second in seconds) >= times_min:
+            found.add(account)
+    return found
+
+
+def near_threshold(facts: list[Fact]) -> set[str]:
+    return busy_seconds(grouped(facts, CN_EQUITIES, {"market_maker"}, by_account_day), 240, 300)
+
+
+def programme_reporting(facts: list[Fact], actions_min: int = 10) -> set[str]:
+    return busy_seconds(grouped(facts, CN_FUTURES, set(), by_account_day), actions_min, 10**9)
+
+
 def order_rate_day(facts: list[Fact], figure: int = 20_000) -> set[str]:
     groups = grouped(facts, CN_EQUITIES, {"market_maker"}, by_account_day)
     return {account for (account, _), rows in groups.items() if sum(map(is_action, rows)) >= figure}
@@ -388,10 +415,12 @@ def evaluate_facts(facts: list[Fact], *, at_close: bool) -> dict[str, set[str]]:
     return {
         "cn.order_rate.second": order_rate_second(facts),
         "cn.order_rate.day": order_rate_day(facts),
+        "cn.order_rate.near_threshold": near_threshold(facts),
         "cn.instant_cancels": instant_cancels(facts)[which],
         "cn.futures.cancels": general,
         "cn.futures.cancels.index": index,
         "cn.futures.large_cancels": futures_large_cancels(facts),
+        "cn.futures.programme_reporting": programme_reporting(facts),
         "cn.futures.self_trading": self_trades(facts, CN_FUTURES, {"market_maker", "hedge"}),
         "eu.otr.number": order_to_trade(facts, 100, by_volume=False)[which],
         "eu.otr.volume": order_to_trade(facts, 1000, by_volume=True)[which],

@@ -34,7 +34,7 @@ class SimulatorConfig(Struct, frozen=True, kw_only=True):
         Must be a session of every venue.
     plants
         Names from ``plant_names()``, each with or without ``@strength``. None: as many families
-        as fit into half of the events, those of 20,000 orders a day only from 1 M events.
+        as fit into half of the events, those of thousands of orders only from 1 M events.
     strengths
         Multiples of a rule's figure at which each named family is planted.
     prevalence

@@ -26,11 +26,15 @@ WIN_RATE: Final = "source.win_rate"
 SELF_TRADING: Final = "cn.futures.self_trading"
 STOCKS_SELF: Final = "surveillance.self_trading"
 LAYERING: Final = "surveillance.layering"
+REPORTING: Final = "cn.futures.programme_reporting"
+NEAR_THRESHOLD: Final = "cn.order_rate.near_threshold"
 
 RATIO_ORDERS: Final = 250  # 0.80 of them is 200, and 0.792 is 198
 RATE_TRIPS: Final = 200  # 0.90 of them is 180
 LARGE_LOTS: Final = 300
 _DAY_LAG: Final = 1_000
+_MIXED: Final = "NNNCNRNNCNNCNRCNNNRC"  # 42 % of the orders cancelled, far from 80 %
+_BUSY_NS: Final = 400_000_000
 INSTANT_AGE_S: Final = (0.03, 0.9)
 SLOW_AGE_S: Final = (1.5, 25.0)
 
@@ -77,10 +81,15 @@ class Family:
 def burst(script: Script, pattern: str, count: int) -> list[int]:
     """Send messages within 0.9 s (N new, R replace, C cancel); return the orders left open."""
     start, _ = script.window(0.5)
-    start = script.inside(start, SECOND_NS)
+    return send(script, pattern, count, (script.inside(start, SECOND_NS), 900_000_000))
+
+
+def send(script: Script, pattern: str, count: int, when: tuple[int, int]) -> list[int]:
+    """Send messages evenly over a stretch (start, length); return the orders left open."""
+    start, length = when
     open_orders: list[int] = []
     for i, action in zip(range(count), cycle(pattern), strict=False):
-        at = start + i * 900_000_000 // count
+        at = start + i * length // count
         if action == "N":
             side = (tape.BUY, tape.SELL)[i % 2]
             instrument = script.listed[1 + i % 8]
@@ -93,12 +102,29 @@ def burst(script: Script, pattern: str, count: int) -> list[int]:
 
 
 def _order_rate_second(script: Script, count: int) -> None:
-    # 12 new, 3 replaced, 5 cancelled of 20: 42 % of the orders cancelled, far from 80 %.
-    left = burst(script, "NNNCNRNNCNNCNRCNNNRC", count)
+    left = burst(script, _MIXED, count)
     _, end = script.reach()
     for i, order in enumerate(left[::3]):
         script.fill_all(order, end + (i + 1) * 20_000_000)
     script.cover(4, apart=True)
+
+
+def _busy_seconds(script: Script, times: int, actions: tuple[int, int]) -> None:
+    """Be busy for less than half a second, ``times`` times, and do nothing near these seconds."""
+    for moment in script.moments(2 * times, share=0.4)[::2]:  # more than a second apart
+        at = script.inside(moment, SECOND_NS // 2)
+        count = int(script.rng.integers(*actions, endpoint=True))
+        for order in send(script, _MIXED, count, (at, _BUSY_NS))[::12]:
+            script.fill_all(order, at + _BUSY_NS + 20_000_000)
+    script.cover(4, apart=True)
+
+
+def _reporting(script: Script, times: int) -> None:
+    _busy_seconds(script, times, (10, 14))
+
+
+def _near_threshold(script: Script, times: int) -> None:
+    _busy_seconds(script, times, (240, 255))
 
 
 def _order_rate_day(script: Script, count: int) -> None:
@@ -328,6 +354,10 @@ FAMILIES: Final = (
     Family("self_trading.stocks.group", STOCKS_SELF, _PARIS, 5, _self_trading, linked="group"),
     Family("layering.episodes", LAYERING, _PARIS, 3, _layering_episodes),
     Family("layering.share", LAYERING, _SHANGHAI, 70, _layering_share, most=100),
+    Family("busy_seconds.reporting", REPORTING, _COMMODITY, 10, _reporting),
+    Family(
+        "busy_seconds.near_threshold", NEAR_THRESHOLD, _SHANGHAI, 10, _near_threshold, heavy=True
+    ),
 )  # fmt: skip
 # Rules whose figures say exactly who must alert; tests with a bound are not among them.
 PLANTED_RULES: Final = frozenset(family.rule for family in FAMILIES)

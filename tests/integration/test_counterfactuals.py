@@ -18,7 +18,8 @@ from lab.plants_table import findings_of
 from lab.simulator import Market, SimulatorConfig, plant_names
 from schemas.alerts import Finding
 
-LIGHT = tuple(name for name in plant_names() if name != "order_rate.day")
+NEAR = "busy_seconds.near_threshold"
+LIGHT = tuple(name for name in plant_names() if name not in {"order_rate.day", NEAR})
 SEEDS = (3, 21)
 DETECTORS = build_detectors()
 VENUES = {detector.rule.id: detector.rule.venues for detector in DETECTORS}
@@ -31,7 +32,7 @@ Event = dict[str, Any]
 def day(seed: int) -> dict[str, tuple[Event, ...]]:
     """Return the events of each account on which something alerts, of a simulated day."""
     config = SimulatorConfig(
-        events=48_000, accounts=1_500, seed=seed, plants=LIGHT, strengths=(1.0, 1.2, 3.0)
+        events=49_000, accounts=1_500, seed=seed, plants=LIGHT, strengths=(1.0, 1.2, 3.0)
     )
     by_account: dict[str, list[Event]] = defaultdict(list)
     for line in b"".join(Market(config).blocks()).splitlines():
@@ -107,6 +108,8 @@ def change(finding: Finding, events: list[Event], k: int) -> list[Event]:
     if finding.detector == "layering":
         is_there = {"kind": "fill", "instrument": finding.instrument}.items()
         return without_last(events, lambda event: is_there <= event.items(), k)
+    if finding.detector == "busy_seconds":
+        return without_busy_seconds(finding, events, k)
     if finding.detector == "instant_cancels":
         # Slow cancels first: the figure of the instantaneous ones is another condition.
         orders, is_meant = orders_of(events), meant_by(finding, events)
@@ -120,6 +123,26 @@ def change(finding: Finding, events: list[Event], k: int) -> list[Event]:
         kept = without_last(events, is_slow, min(k, slow))
         return without_last(kept, is_meant, max(0, k - slow))
     return without_last(events, meant_by(finding, events), k)
+
+
+def without_busy_seconds(finding: Finding, events: list[Event], k: int) -> list[Event]:
+    """Take out all actions of the last k seconds with as many of them as the alert speaks of."""
+    known = finding.evidence
+    venues = VENUES[finding.rule.id]
+    orders = orders_of(events)
+    seconds: list[list[Event]] = []
+    for event in events:
+        order = orders.get(event.get("order_id", ""))
+        is_own = order is not None and order["venue"] in venues and event["kind"] in ACTIONS
+        if not is_own or event.get("reason", "user") not in CUSTOMERS:
+            continue
+        if not seconds or event["event_time_ns"] >= seconds[-1][0]["event_time_ns"] + 10**9:
+            seconds.append([])
+        seconds[-1].append(event)
+    below = known["actions_max"] or len(events) + 1
+    busy = [second for second in seconds if known["actions_min"] <= len(second) < below]
+    gone = {event["event_id"] for second in busy[len(busy) - k :] for event in second}
+    return [event for event in events if event["event_id"] not in gone]
 
 
 def with_losses(events: list[Event], k: int) -> list[Event]:
@@ -156,7 +179,22 @@ def test_what_would_have_prevented_an_alert_prevents_it(seed: int) -> None:
             checked[finding.rule.id] += 1
     print(dict(checked))  # noqa: T201 - shows how many were looked at
     assert sum(checked.values()) >= 40
-    assert len(checked) == 8
+    assert len(checked) == 9
+
+
+def test_an_alert_on_seconds_near_the_threshold_ends_with_them() -> None:
+    config = SimulatorConfig(
+        events=9_000, accounts=400, seed=5, plants=(NEAR,), strengths=(1.0, 1.2)
+    )
+    events = [orjson.loads(line) for line in b"".join(Market(config).blocks()).splitlines()]
+    findings = raised(events)
+    assert [f.rule.id for f in findings] == ["cn.order_rate.near_threshold"] * 2
+    for finding in findings:
+        own = tuple(e for e in events if e.get("account_id") == finding.account_id)
+        so_far = until(own, finding)
+        assert changes_claimed(finding) == 1
+        assert fires(change(finding, so_far, 0), finding)
+        assert not fires(change(finding, so_far, 1), finding)
 
 
 @pytest.mark.parametrize("seed", SEEDS[:2])

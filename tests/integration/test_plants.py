@@ -25,9 +25,11 @@ from lab.simulator import Market, SimulatorConfig, plant_names
 from lab.simulator.plants import PLANTED_RULES
 from schemas.alerts import Finding
 
-LIGHT = tuple(name for name in plant_names() if name != "order_rate.day")
+NEAR_NAME = "busy_seconds.near_threshold"
+LIGHT = tuple(name for name in plant_names() if name not in {"order_rate.day", NEAR_NAME})
 DAY = SimulatorConfig(events=60_000, accounts=2_000, seed=3, plants=LIGHT)
 HEAVY = SimulatorConfig(events=150_000, accounts=2_000, seed=4, plants=("order_rate.day",))
+NEAR = SimulatorConfig(events=24_000, accounts=2_000, seed=5, plants=(NEAR_NAME,))
 
 
 @cache
@@ -65,14 +67,15 @@ def test_every_plant_and_look_alike_gets_its_alerts_and_no_others() -> None:
     assert sum(row.planted for row in table.rows) > 90
 
 
-def test_orders_of_a_whole_day_alert_at_their_figure() -> None:
-    table = table_of(HEAVY)
+@pytest.mark.parametrize("config", [HEAVY, NEAR], ids=["heavy", "near"])
+def test_behaviour_of_very_many_orders_alerts_at_its_figure(config: SimulatorConfig) -> None:
+    table = table_of(config)
     print(text_of(table))  # noqa: T201 - the table is what people want to see
     assert table.is_right, text_of(table)
     assert [row.alerted for row in table.rows] == [0, 0, 1, 1, 1]
 
 
-@pytest.mark.parametrize("config", [DAY, HEAVY], ids=["light", "heavy"])
+@pytest.mark.parametrize("config", [DAY, HEAVY, NEAR], ids=["light", "heavy", "near"])
 def test_alerts_are_those_of_the_plain_referee(config: SimulatorConfig) -> None:
     assert raised(found_in(config)) == referee(config)
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from naive_detectors import (
     Found,
     Step,
+    busy_seconds,
     certified_win_rate,
     count_day,
     instant_cancels,
@@ -38,6 +39,8 @@ COMPARED = (
 CANCEL_DAY = (c.CANCEL, "contract", 5)
 EXPECTED = {
     "certified_win_rate.default": lambda s: certified_win_rate(s, 0.3, 100 / (1.1 * 1_000)),
+    "busy_seconds.busy": lambda s: busy_seconds(s, 2, 2),
+    "busy_seconds.between": lambda s: busy_seconds(s, 2, 2, 4),
     "cancel_count.default": lambda s: count_day(s, *CANCEL_DAY),
     "large_cancels.default": lambda s: count_day(s, c.CANCEL, "contract", 3, 10 * E8),
     "order_rate.day": lambda s: count_day(s, c.ACTION, "account", 20),
@@ -51,6 +54,7 @@ EXPECTED = {
     "win_rate.round_trip": lambda s: win_rate(s, "round_trip", 4, Fraction(7, 10)),
 }
 NUMBERS = {
+    "busy_seconds": ("windows", "actions_in_latest_window", "actions_in_largest_window"),
     "cancel_count": ("cancels",),
     "large_cancels": ("large_cancels",),
     "order_rate": ("actions",),

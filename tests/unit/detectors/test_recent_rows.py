@@ -13,6 +13,7 @@ from detectors.core.emit import COUNT_MAX, count_up
 FIGURE = 20
 SECOND = {"measure": "second", "actions_min": FIGURE}
 INSTANT = {"cancels_min": FIGURE, "orders_min": 2 * FIGURE, "cancel_ratio_min": 0.1}
+BUSY = {"actions_min": FIGURE, "times_min": 1}
 RATIO = {"ratio_max": float(FIGURE)}
 
 
@@ -46,6 +47,14 @@ def day_after_day(tape: Tape, seconds: Iterator[float]) -> None:
     orders(tape, count(86_400, 0.01), FIGURE + 5)
 
 
+def threes(tape: Tape, seconds: Iterator[float]) -> None:
+    """Act three times in each of some seconds, with a lone action in between them."""
+    for _ in range(5):
+        start = 300 * next(seconds)
+        for later in (0, 1.1, 1.2, 1.3):
+            tape.new(start + later, f"o{len(tape.events)}")
+
+
 def closing_fills(tape: Tape, seconds: Iterator[float]) -> None:
     for _ in range(2 * FIGURE):
         tape.fill(next(seconds), f"o{len(tape.events)}", side="sell", realized_pnl=1)
@@ -56,6 +65,10 @@ CASES: dict[str, tuple[str, dict[str, Any], Any]] = {
     "days": ("order_rate", SECOND | {"measure": "day"}, day_after_day),
     "second": ("order_rate", SECOND, lambda t, s: orders(t, s, FIGURE)),
     "window": ("order_rate", SECOND, rising_and_falling),
+    "busy": ("busy_seconds", BUSY, lambda t, s: orders(t, s, FIGURE)),
+    "between": ("busy_seconds", BUSY | {"actions_max": 99}, lambda t, s: orders(t, s, FIGURE)),
+    "few in each": ("busy_seconds", {"actions_min": 3, "times_min": 5}, threes),
+    "few between": ("busy_seconds", {"actions_min": 3, "actions_max": 4, "times_min": 5}, threes),
     "instant": ("instant_cancels", INSTANT, lambda t, s: cancelled_orders(t, s, 2 * FIGURE)),
     "number": ("order_to_trade", RATIO | {"measure": "number"}, replaced),
     "units": (
@@ -81,6 +94,15 @@ def test_the_rows_just_before_are_named(case: str) -> None:
             last = lines[finding.trigger[1]]
         named = [position.line for position in finding.positions]
         assert named == list(range(last - RECENT + 1, last + 1))
+
+
+def test_a_window_judged_by_a_later_row_names_its_own() -> None:
+    tape = Tape()
+    orders(tape, count(0, 0.01), FIGURE)
+    orders(tape, count(9, 0.01), 1)
+    (found,) = run(tape.events, [rule_of("busy_seconds", BUSY | {"actions_max": 99})]).findings
+    assert found.trigger[1] == tape.events[FIGURE]["event_id"]
+    assert [one.line for one in found.positions] == list(range(FIGURE - RECENT, FIGURE))
 
 
 def test_counts_are_held_at_the_end_of_32_bits() -> None:

@@ -91,6 +91,28 @@ def large(
     return tape
 
 
+def busy(
+    times: int = 10, actions: int = 10, last: int = 0, venue: str = "XSGE", reason: str = "user",
+    each_s: float = 5.0, next_day: int = 0,
+) -> Tape:  # fmt: skip
+    """Act so often within 0.4 s, so many times; ``last`` are the actions of the last time."""
+    tape = Tape()
+    for k in range(times):
+        count = last if last and k == times - 1 else actions
+        start = 7_200 + k * each_s + (86_400 if k >= times - next_day else 0)
+        for i in range(count):
+            order = f"o{k}-{i - i % 2}"
+            if i % 2:
+                tape.cancel(start + i * 0.4 / count, order, reason=reason)
+            else:
+                tape.new(start + i * 0.4 / count, order, venue=venue)
+    return tape
+
+
+def near(actions: int = 240, venue: str = "XSHE", **changes: Any) -> Tape:
+    return busy(actions=actions, venue=venue, **changes)
+
+
 def self_trades(
     trades: int = 5, venue: str = "XSGE", other: int = 0, next_day: int = 0, stranger: int = 0,
     owners: tuple[str, str] = ("", ""), groups: tuple[str, str] = ("", ""),
@@ -232,6 +254,23 @@ CASES: list[tuple[str, str, Day, dict[str, Any], bool]] = [
     ("cn.futures.large_cancels", "less than 300 left", large, {"filled": 1}, False),
     ("cn.futures.large_cancels", "another market", large, {"venue": "XSHG"}, False),
     ("cn.futures.large_cancels", "venue's cancels", large, {"reason": "exchange"}, False),
+    ("cn.futures.programme_reporting", "all of it", busy, {}, True),
+    ("cn.futures.programme_reporting", "many more each time", busy, {"actions": 310}, True),
+    ("cn.futures.programme_reporting", "one action fewer once", busy, {"last": 9}, False),
+    ("cn.futures.programme_reporting", "one second fewer", busy, {"times": 9}, False),
+    ("cn.futures.programme_reporting", "two in a second", busy, {"each_s": 0.5}, False),
+    ("cn.futures.programme_reporting", "one on another day", busy, {"next_day": 1}, False),
+    ("cn.futures.programme_reporting", "venue's cancels", busy, {"reason": "exchange"}, False),
+    ("cn.futures.programme_reporting", "another market", busy, {"venue": "XSHG"}, False),
+    ("cn.order_rate.near_threshold", "all of it", near, {}, True),
+    ("cn.order_rate.near_threshold", "just below the bound", near, {"actions": 299}, True),
+    ("cn.order_rate.near_threshold", "at the bound once", near, {"last": 300}, False),
+    ("cn.order_rate.near_threshold", "one action fewer once", near, {"last": 239}, False),
+    ("cn.order_rate.near_threshold", "one second fewer", near, {"times": 9}, False),
+    ("cn.order_rate.near_threshold", "two in a second", near, {"each_s": 0.5}, False),
+    ("cn.order_rate.near_threshold", "one on another day", near, {"next_day": 1}, False),
+    ("cn.order_rate.near_threshold", "venue's cancels", near, {"reason": "exchange"}, False),
+    ("cn.order_rate.near_threshold", "another market", near, {"venue": "XPAR"}, False),
     ("cn.futures.self_trading", "all of it", self_trades, {}, True),
     ("cn.futures.self_trading", "one trade fewer", self_trades, {"trades": 4}, False),
     ("cn.futures.self_trading", "one in another contract", self_trades, {"other": 1}, False),

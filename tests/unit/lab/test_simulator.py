@@ -12,7 +12,8 @@ import pytest
 from lab.simulator import Market, SimulatorConfig, Truth, plant_names
 from lab.simulator.plants import FAMILIES
 
-LIGHT = tuple(name for name in plant_names() if name != "order_rate.day")
+HEAVY = {family.name for family in FAMILIES if family.heavy}
+LIGHT = tuple(name for name in plant_names() if name not in HEAVY)
 STRENGTHS = (0.8, 0.99, 1.0, 1.2, 3.0)
 PLANTED = SimulatorConfig(events=64_000, seed=11, accounts=2_600, minutes=60, plants=LIGHT)
 # As many events an account as a config may ask for, nearly.
@@ -52,7 +53,9 @@ def test_truth_equals_naive_counting_of_every_rule(at_close: bool) -> None:
     found = naive_rules.evaluate_facts(facts_of(PLANTED), at_close=at_close)
     expected = expected_of(truth_of(PLANTED))
     assert {rule: found[rule] ^ expected[rule] for rule in found} == {rule: set() for rule in found}
-    assert all(found[rule] for rule in found if rule != "cn.order_rate.day")
+    assert {rule for rule in found if not found[rule]} == {
+        family.rule for family in FAMILIES if family.heavy
+    }
 
 
 def test_twenty_thousand_a_day_is_planted_on_demand() -> None:
@@ -67,6 +70,27 @@ def test_twenty_thousand_a_day_is_planted_on_demand() -> None:
     assert found == expected_of([reached]) | {
         rule: set() for rule in found if rule != "cn.order_rate.day"
     }
+
+
+def test_seconds_near_the_threshold_are_planted_on_demand() -> None:
+    config = SimulatorConfig(
+        events=24_000, accounts=300, minutes=6, plants=("busy_seconds.near_threshold",)
+    )
+    expected = expected_of(truth_of(config))
+    assert list(expected) == ["cn.order_rate.near_threshold"]
+    assert len(expected["cn.order_rate.near_threshold"]) == 3
+    found = naive_rules.evaluate_facts(facts_of(config), at_close=False)
+    assert {rule: accounts for rule, accounts in found.items() if accounts} == expected
+
+
+def test_what_must_fit_into_a_few_minutes_is_as_fast_as_a_programme() -> None:
+    config = SimulatorConfig(
+        events=16_000, accounts=300, minutes=5, plants=("futures.cancels", "hedger")
+    )
+    expected = expected_of(truth_of(config))
+    assert len(expected["cn.futures.programme_reporting"]) > 2
+    found = naive_rules.evaluate_facts(facts_of(config), at_close=False)
+    assert {rule: accounts for rule, accounts in found.items() if accounts} == expected
 
 
 def test_every_family_stands_at_every_strength_and_alerts_by_its_own_rule() -> None:
@@ -153,6 +177,7 @@ def test_ordinary_accounts_stay_far_from_every_figure() -> None:
     assert max(by_contract.values()) < 250
     assert naive_rules.order_rate_second(facts, figure=30) == set()
     assert naive_rules.order_rate_day(facts, figure=10_000) == set()
+    assert naive_rules.programme_reporting(facts, actions_min=4) == set()
     assert naive_rules.order_to_trade(facts, 20, by_volume=False)[0] == set()
     assert naive_rules.order_to_trade(facts, 100, by_volume=True)[0] == set()
 
