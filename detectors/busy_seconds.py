@@ -78,8 +78,7 @@ class Params(Struct, frozen=True, kw_only=True):
     actions_min
         Orders, replaces and customer cancels that make a window busy.
     actions_max
-        As many and more make it another rule's; 0: there is no such bound. No window is busy where
-        it is not above ``actions_min``.
+        As many and more make it another rule's; 0: there is no such bound.
     times_min
         Busy windows of the trading day that fire.
     window_ns
@@ -90,6 +89,14 @@ class Params(Struct, frozen=True, kw_only=True):
     actions_max: int = 0
     times_min: int = 10
     window_ns: int = SECOND_NS
+
+    def __post_init__(self) -> None:
+        """Refuse bounds between which there is nothing."""
+        if 0 < self.actions_max <= self.actions_min:
+            raise ValueError(
+                f"actions_max is {self.actions_max}, which leaves no window busy: take more than "
+                f"actions_min, {self.actions_min}, or 0 for no bound"
+            )
 
 
 @inlined

@@ -63,3 +63,9 @@ def test_the_end_of_one_day_judges_no_window_of_another() -> None:
     output = feed(stage_of([RULE]), columns, [last], close_after=lambda _: watermark_ns)
     triggers = {f.account_id: f.trigger[1] for f in output.findings}
     assert triggers == {"XSHG": "2026-03-04", "XPAR": tape.events[-1]["event_id"]}
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_bounds_with_nothing_between_are_refused(most: int) -> None:
+    with pytest.raises(ValueError, match=f"actions_max is {most}.*take more than actions_min, 2"):
+        stage_of([rule_of("busy_seconds", {"actions_min": 2, "actions_max": most})])
