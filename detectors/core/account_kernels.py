@@ -306,12 +306,6 @@ def _greet(arrays: Any, settings: Any, row: Any, step: Any, known: Int) -> None:
         step["what"] |= c.SIMULATED
 
 
-@inlined
-def _is_back(account: Any, settings: Any, row: Any) -> Any:
-    last_ns = (np.int64(account["last_s"]) + 1) * SECOND_NS
-    return is_silent(last_ns, settings, row["event_time_ns"])
-
-
 @kernel
 def _apply(arrays: Any, settings: Any, row: Any, step: Any, instrument: Int) -> None:
     """Let one accepted row of an account have its effect.
@@ -342,12 +336,25 @@ def _lateness_ns(settings: Any, source_1: Any) -> Any:
     return settings.lateness_ns
 
 
+@inlined
+def _is_late(settings: Any, row: Any, carry: Any) -> Any:
+    reached_ns = max(carry[0], row["high_before_ns"])
+    return row["event_time_ns"] < reached_ns - _lateness_ns(settings, row["source_1"])
+
+
+@inlined
+def _is_back(account: Any, settings: Any, row: Any, carry: Any) -> Any:
+    """Say whether the row ends a very long silence; one that is late has no effect."""
+    last_ns = (np.int64(account["last_s"]) + 1) * SECOND_NS
+    is_due = is_silent(last_ns, settings, row["event_time_ns"])
+    return is_due and not _is_late(settings, row, carry)
+
+
 @kernel
 def _is_accepted(arrays: Any, settings: Any, row: Any, carry: Any) -> Any:
     """Count the row; say whether it has an effect: in time, new, and an account's."""
     arrays.totals[EVENTS] += 1
-    reached_ns = max(carry[0], row["high_before_ns"])
-    if row["event_time_ns"] < reached_ns - _lateness_ns(settings, row["source_1"]):
+    if _is_late(settings, row, carry):
         arrays.totals[LATE] += 1
         return False
     clock_ns = max(carry[1], row["clock_ns"])
@@ -433,7 +440,7 @@ def take_rows(
             if instrument < 0:
                 return MEET
         account = np.int64(account_of(arrays, row))
-        if account >= 0 and _is_back(arrays.accounts[account], settings, row):
+        if account >= 0 and _is_back(arrays.accounts[account], settings, row, carry):
             progress[2] = account
             return BACK
         progress[0] = i + 1

@@ -325,7 +325,7 @@ class InstrumentStage:
             "blocks": dump_blocks(self.detectors, self.subjects),
             "instrument_names": dict(self.instrument_names),
             "party_names": dict(self.party_names),
-            "stretches": (self._idle.number, self._silent.number),
+            "stretches": (self._idle.start_ns, self._silent.start_ns),
         }
 
     def restore(self, dumped: Mapping[str, Any]) -> None:
@@ -337,4 +337,6 @@ class InstrumentStage:
             # Rules are numbered in the order in which they are configured now.
             self.state.instruments.rows[row]["rules"] = rules_for(self.detectors, instrument, venue)
         self.party_names = dict(dumped["party_names"])
-        self._idle.number, self._silent.number = dumped["stretches"]
+        idle_ns, silent_ns = dumped["stretches"]
+        self._idle.go_on(idle_ns)
+        self._silent.go_on(silent_ns)

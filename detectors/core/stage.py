@@ -407,7 +407,7 @@ class AccountStage:
             "account_names": dict(self.account_names),
             "features": None if self.features is None else self.features.dump(),
             "peers": None if self.peers is None else self.peers.dump(),
-            "stretches": (self._idle.number, self._silent.number),
+            "stretches": (self._idle.start_ns, self._silent.start_ns),
         }
 
     def restore(self, dumped: Mapping[str, Any]) -> None:
@@ -422,7 +422,9 @@ class AccountStage:
             held["calendar"] = self.config.calendars.index(venue)
             held["rules"] = rules_for(self._scoped, instrument, venue)
         self.account_names = dict(dumped["account_names"])
-        self._idle.number, self._silent.number = dumped["stretches"]
+        idle_ns, silent_ns = dumped["stretches"]
+        self._idle.go_on(idle_ns)
+        self._silent.go_on(silent_ns)
         self._room = 0
         self._restore_features(dumped.get("features"))
         peers = dumped.get("peers")

@@ -34,8 +34,13 @@ class Stretches:
 
     @property
     def start_ns(self) -> int:
-        """Where the stretch begins."""
-        return self.number * self._every_ns
+        """Where the stretch begins; ``NOT_BEGUN`` before the first."""
+        return NOT_BEGUN if self.number == NOT_BEGUN else self.number * self._every_ns
+
+    def go_on(self, start_ns: int) -> None:
+        """Go on from where a stretch began, which may have been of another length."""
+        is_none = start_ns == NOT_BEGUN or self._every_ns == 0
+        self.number = NOT_BEGUN if is_none else start_ns // self._every_ns
 
     def next_in(self, clocks_ns: Times, carried_ns: int) -> int | None:
         """Return the first row of a later stretch, up to which rows are taken first; None: no."""

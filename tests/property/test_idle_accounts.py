@@ -24,6 +24,7 @@ from strategies import messy_days
 from detectors.core.features import FEATURE, Features
 from detectors.core.stage import AccountStage, StageOutput
 from schemas.alerts import Finding
+from schemas.columns import EventColumns
 from schemas.events import SECOND_NS
 
 CONFIG: dict[str, Any] = {
@@ -326,3 +327,27 @@ def test_whatever_an_account_holds_goes_with_it() -> None:
     assert not stage.peers.filed(2).any()
     assert handed[0] == "holder"
     assert set(handed[1:]) == {"other"}
+
+
+def test_memory_is_given_back_after_idle_ns_was_raised() -> None:
+    columns = columns_of(days_of_strangers(60, 2))
+    first, then = (stage_of([], idle_ns=days * DAY_NS, order_age_ns=DAY_NS) for days in (3, 4))
+    feed(first, EventColumns(columns.rows[:160], columns.raw))
+    then.restore(first.dump())
+    feed(then, EventColumns(columns.rows[160:], columns.raw))
+    assert then.totals()["accounts"] <= 2 * 7
+
+
+def test_a_late_row_ends_no_silence() -> None:
+    tape, other_lane = Tape(), Tape()
+    listed = [{"registration": "hedge", "valid_from_ns": START_NS}]
+    tape.add("ref.account", 0, account_id="holder", registrations=listed)
+    for number in range(3):
+        tape.new(33 * 86_400 + number, f"x{number}", account_id="other")
+    tape.new(31 * 86_400, "late", account_id="holder")
+    stage = stage_of([], **CONFIG, silent_ns=SILENT_NS)
+    stage.take(columns_of(tape.events), no_carry())
+    stage.state.turn_to(1)
+    other_lane.new(29 * 86_400, "in time", account_id="holder")
+    stage.take(columns_of(other_lane.events), no_carry())
+    assert (stage.totals()["late"], stage.totals()["accounts_forgotten"]) == (1, 0)

@@ -41,6 +41,16 @@ def test_with_lanes_as_they_please_only_the_slowest_lane_s_clock_counts() -> Non
     assert passed_at(Stretches(0, rows_bring_clock=True), clocks(90), 90) == []
 
 
+def test_stretches_of_another_length_go_on_from_where_one_began() -> None:
+    before, after = Stretches(40, rows_bring_clock=True), Stretches(80, rows_bring_clock=True)
+    assert before.start_ns == NEVER
+    after.go_on(before.start_ns)
+    assert passed_at(after, clocks(45), NEVER) == []
+    assert passed_at(before, clocks(45, 78), NEVER) == [(1, 70)]
+    after.go_on(before.start_ns)
+    assert passed_at(after, clocks(79, 81), NEVER) == [(1, 80)]
+
+
 def test_two_sorts_of_stretches_begin_each_in_its_turn() -> None:
     sorts = [Stretches(40, rows_bring_clock=True), Stretches(120, rows_bring_clock=True)]
     parts = [

@@ -104,8 +104,8 @@ def test_counts_of_a_law_stand_on_the_page(law: Law) -> None:
 
 def test_rules_that_look_elsewhere_are_marked() -> None:
     page = coverage_page()
-    assert "`cn.futures.self_trading` †" in page
-    assert page.count("`cn.futures.self_trading` |") == 1, "at home under the futures law only"
+    assert "`cn.order_rate.second` †" in page
+    assert page.count("`cn.futures.self_trading`") == 1, "at home under the futures law only"
     assert "`eu.otr.number` †" not in page
 
 
