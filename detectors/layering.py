@@ -2,11 +2,14 @@
 
 An episode begins with a fill while at least ``levels_min`` orders of the day rest on the opposite
 side, entered at as many prices one after another, and their quantity is at least ``size_ratio_min``
-times what rests on the fill's own side, or what the fill traded if that is more: who quotes both
-sides alike does not layer. Within ``window_ns`` of it the customer withdraws at least
-``withdrawn_share_min`` of what rested there, less what is entered there anew: net exposure, so that
-a maker who moves quotes has withdrawn nothing. The window's end judges it. ``episodes_min``
-episodes of one account in one contract on one trading day fire.
+times what rests on the fill's own side, or what trades there if that is more: who quotes both
+sides alike does not layer. Within ``window_ns`` of the last such fill the customer withdraws at
+least ``withdrawn_share_min`` of what rested there, less what is entered there anew: net exposure,
+so that a maker who moves quotes has withdrawn nothing. The window's end judges it.
+``episodes_min`` episodes of one account in one contract on one trading day fire.
+
+Prices are those at which orders were entered, one after another while any rested: an order moved to
+another price by a replace counts at its first, and moving it away is no withdrawal.
 
 How near to the best price the orders stood, and whether the price came back, would need market
 data: neither is looked at, and the evidence says so.
@@ -65,6 +68,8 @@ STATE: Final = np.dtype(
         ("until_ns", "<i8"),  # end of the window of the episode at hand; 0 for none
         ("rested_e8", "<i8"),  # on the watched side when it began
         ("withdrawn_e8", "<i8"),  # since, less what was entered anew
+        ("traded_e8", "<i8"),  # on the other side since
+        ("beside_e8", "<i8"),  # that, or what rested there if more
         ("orders", "<u4", (_SIDES,)),  # that rest
         ("levels", "<u4", (_SIDES,)),  # prices, one after another, since none rested
         ("rested_levels", "<u4"),
@@ -89,12 +94,12 @@ class Params(Struct, frozen=True, kw_only=True):
     levels_min
         Orders that rest on one side, and prices at which they were entered one after another.
     size_ratio_min
-        What rests there over what rests on the fill's own side, or what the fill traded if that is
-        more: who quotes both sides alike does not layer.
+        What rests there over what rests on the fill's own side, or what trades there by the end if
+        that is more: who quotes both sides alike does not layer.
     withdrawn_share_min
         Share of it that the customer withdraws and does not enter anew, in (0, 1].
     window_ns
-        How long after the fill, event time.
+        How long after the last fill, event time.
     """
 
     episodes_min: Annotated[int, Meta(ge=1)] = 3
@@ -172,10 +177,23 @@ def _watch(subject: Any, step: Any, figures: Any, memory: Any) -> None:
     subject["rested_e8"] = rests_e8
     subject["rested_levels"] = levels
     subject["withdrawn_e8"] = 0
+    subject["beside_e8"] = beside_e8
+    subject["traded_e8"] = step["quantity_e8"]
     memory.counters[DUE_NS] = min(memory.counters[DUE_NS], subject["until_ns"])
     note_position(subject, memory, step["position"])
     subject["registered"] = step["registered"]
     subject["claimed"] = step["claimed"]
+
+
+@kernel
+def _trade_on(subject: Any, step: Any, figures: Any, memory: Any) -> None:
+    """Take a further fill of what the resting orders are to help: the window begins anew."""
+    if _index_of(step["side"]) == subject["watched"]:
+        return
+    subject["traded_e8"] = add_held(subject["traded_e8"], step["quantity_e8"])
+    subject["beside_e8"] = max(subject["beside_e8"], subject["traded_e8"])
+    subject["until_ns"] = max(subject["until_ns"], step["time_ns"] + figures[4])
+    note_position(subject, memory, step["position"])
 
 
 @inlined
@@ -188,11 +206,13 @@ def _needs_name(subject: Any, episodes_min: Int) -> Any:
 @kernel
 def _judge(at: Int, subject: Any, figures: Any, memory: Any, out: Any, count: Any) -> None:
     """Judge the episode whose window is over; ``at`` is the row of the batch, or -1."""
-    episodes_min, _, _, share_ppm, _ = figures
+    episodes_min, _, ratio_ppm, share_ppm, _ = figures
     ended_ns = np.int64(subject["until_ns"])
     subject["until_ns"] = 0
     needed = np.float64(subject["rested_e8"]) * share_ppm
     if np.float64(subject["withdrawn_e8"]) * _PPM < needed:
+        return
+    if np.float64(subject["rested_e8"]) * _PPM < np.float64(subject["beside_e8"]) * ratio_ppm:
         return
     subject["episodes"] = count_up(subject["episodes"])
     due = due_at(episodes_min, subject)
@@ -232,7 +252,9 @@ def follow_layers(
             _judge(np.int64(i), subject, figures, memory, out, count)
         if later_day:
             _begin_day(subject, step, memory)
-        if step["what"] & FILL != 0 and subject["until_ns"] == 0:
+        if step["what"] & FILL != 0 and subject["until_ns"] != 0:
+            _trade_on(subject, step, figures, memory)
+        elif step["what"] & FILL != 0:
             _watch(subject, step, figures, memory)
             if _needs_name(subject, figures[0]):
                 subject["warned"] = 1
@@ -300,8 +322,9 @@ class Layering(Detector):
         )
         side = "buy" if watched == 0 else "sell"
         why = (
-            f"{count_of(episodes, 'time')} {WITHIN}, {side} orders (at {levels:,} prices the last "
-            f"time) rested while the other side traded, and within {seconds(p.window_ns)} at least "
+            f"{count_of(episodes, 'time')} {WITHIN}, {side} orders (entered at {levels:,} prices "
+            "the last time) rested while the other side traded, and within "
+            f"{seconds(p.window_ns)} at least "
             f"{p.withdrawn_share_min:.0%} of them were withdrawn and not entered anew; the rule's "
             f"figure is {p.episodes_min:,}."
         )

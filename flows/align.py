@@ -243,5 +243,7 @@ def _by_names(columns: SentColumns, same: NDArray[np.bool_]) -> NDArray[np.int64
 
 
 def _names_of(columns: SentColumns, index: int) -> tuple[str, str, str]:
+    if columns.rows["line_length"][index] == 0:  # an account is forgotten before it is filed again
+        return "", "", ""
     names = names_of(columns.line(index))
     return names.source, names.event_id, names.account_id or ""

@@ -334,7 +334,6 @@ class Plan:
             side_window_ns=int(self.config.value("trades.pair_window_ns")),
             sides_max=int(self.config.value("trades.pairs_max")),
             idle_ns=int(self.config.value("accounts.idle_ns")),
-            silent_ns=int(self.config.value("accounts.silent_ns")),
         )
         detectors, scratch = self.detectors(), InstrumentScratch()  # as for accounts
         return lambda: InstrumentStage(detectors, config, scratch)

@@ -40,7 +40,6 @@ class Stages:
                 lane_names=config.lane_names,
                 tenant=config.tenant,
                 idle_ns=config.idle_ns,
-                silent_ns=config.silent_ns,
             ),
         )
         self.align = Align(1)

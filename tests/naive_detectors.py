@@ -201,6 +201,11 @@ class Stage:
             return
         step.contract = order.contract
         before = order.standing(step)
+        gone = self.orders.get((account, event["order_id"]))
+        is_another = gone is not None and gone is not order
+        if is_another and (gone.contract, gone.side) == (order.contract, order.side):
+            rest, count = gone.standing(step)
+            before = (before[0] + rest, before[1] + count)
         del self.orders[account, old]
         self.orders[account, event["order_id"]] = order
         order.quantity = step.quantity_e8

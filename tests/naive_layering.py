@@ -43,6 +43,8 @@ class Episode:
     side: str
     until_ns: int
     rested: int
+    traded: int
+    beside: int
     withdrawn: int = 0
 
 
@@ -68,6 +70,8 @@ class Day:
         episode, self.episode = self.episode, None
         if episode is None or episode.withdrawn < self.figures.share * episode.rested:
             return None
+        if episode.rested < self.figures.ratio * max(episode.beside, episode.traded):
+            return None
         self.episodes += 1
         due = {self.figures.episodes_min * 2**k: "growth" if k else "opening" for k in range(20)}
         if self.episodes not in due:
@@ -77,10 +81,16 @@ class Day:
     def watch(self, step: Step, side: str) -> None:
         """Begin an episode, if enough rests on the side that the fill is not on."""
         resting, figures = self.sides[side], self.figures
+        if self.episode is not None:
+            if self.episode.side == side:
+                self.episode.traded += step.quantity_e8
+                self.episode.until_ns = max(self.episode.until_ns, step.time_ns + figures.window_ns)
+            return
         beside = max(step.quantity_e8, self.sides[OPPOSITE[side]].rests)
         is_large = resting.rests > 0 and resting.rests >= figures.ratio * beside
-        if self.episode is None and is_large and resting.levels >= figures.levels_min:
-            self.episode = Episode(side, step.time_ns + figures.window_ns, resting.rests)
+        if is_large and resting.levels >= figures.levels_min:
+            until_ns = step.time_ns + figures.window_ns
+            self.episode = Episode(side, until_ns, resting.rests, step.quantity_e8, beside)
 
     def follow(self, step: Step, side: str) -> None:
         is_own = step.rest_change_e8 > 0 or step.what & (c.CANCEL | c.REPLACE)

@@ -12,6 +12,7 @@ from detectors.core import contract as c
 from detectors.core.account_state import (
     DUPLICATES,
     EVENTS,
+    FILED,
     LATE,
     ORDER_CANCELED,
     ORDER_DONE,
@@ -49,7 +50,7 @@ from detectors.core.placing import (
 )
 from detectors.core.registrations import registered
 from detectors.core.round_trips import count_order, trade
-from detectors.core.tables import fetch_head, fetch_row
+from detectors.core.tables import fetch_head, fetch_row, find
 from schemas.columns import (
     CANCEL_REASON,
     FLAG_CLAIMS_HEDGE,
@@ -113,6 +114,20 @@ def _on_new(arrays: Any, settings: Any, row: Any, step: Any, instrument: Int) ->
 
 
 @kernel
+def _overwritten(arrays: Any, row: Any, moved: Any, step: Any) -> Any:
+    """Return what rested of the order whose id another one takes, which ends with that."""
+    key_1, key_2 = order_keys(row, row["order_1"])
+    index = find(arrays.order_heads, arrays.orders, key_1, key_2)
+    if index < 0:
+        return np.int64(0)
+    order = arrays.orders[index]
+    if order["contract"] != moved["contract"] or order["side"] != moved["side"]:
+        return np.int64(0)  # a step speaks of one side of one contract
+    step["open_change"] -= count_open(order, step["day"])
+    return resting_of(order, step["day"])
+
+
+@kernel
 def _on_replace(arrays: Any, settings: Any, row: Any, step: Any) -> None:
     """Take a new quantity, which is the whole order's: what was filled is part of it."""
     step["what"] |= c.REPLACE
@@ -127,6 +142,7 @@ def _on_replace(arrays: Any, settings: Any, row: Any, step: Any) -> None:
     rested = resting_of(arrays.orders[index], step["day"])
     step["open_change"] = -count_open(arrays.orders[index], step["day"])
     if old_1 != row["order_1"]:
+        rested += _overwritten(arrays, row, arrays.orders[index], step)
         index = move_order(arrays, index, row)
     order = arrays.orders[index]
     order["quantity_e8"] = row["quantity_e8"]
@@ -216,7 +232,9 @@ def _on_end(arrays: Any, settings: Any, row: Any, step: Any) -> None:
 
 
 @kernel
-def _on_fill(arrays: Any, settings: Any, row: Any, step: Any, instrument: Int) -> None:
+def _on_fill(
+    arrays: Any, settings: Any, row: Any, step: Any, instrument: Int, clock_ns: Int
+) -> None:
     contract = contract_of(arrays, row, step["account"], instrument)
     place(arrays, settings, step, contract)
     step["what"] |= c.FILL
@@ -244,7 +262,7 @@ def _on_fill(arrays: Any, settings: Any, row: Any, step: Any, instrument: Int) -
     if closing:
         step["what"] |= c.CLOSING
         step["pnl_e8"] = row["amount_e8"]
-    ended = trade(arrays, settings, contract, row, step)
+    ended = trade(arrays, settings, contract, row, step, clock_ns)
     if ended and arrays.accounts[step["account"]]["flags"] & SENDS_TRIPS == 0:
         step["what"] |= c.TRIP
 
@@ -293,6 +311,8 @@ def _greet(arrays: Any, settings: Any, row: Any, step: Any, known: Int) -> None:
     step["day"] = day
     step["day_end_ns"] = (day + 1) * DAY_NS + settings.zone_day_ns
     account = arrays.accounts[step["account"]]
+    if row["kind"] == _FILE and (row["name_1"] != 0 or row["notice_1"] != 0):
+        account["flags"] |= FILED
     account["last_s"] = max(account["last_s"], np.uint32(step["time_ns"] // SECOND_NS))
     link = np.int64(account["registrations"])
     if link > 0:  # those for every instrument
@@ -307,7 +327,7 @@ def _greet(arrays: Any, settings: Any, row: Any, step: Any, known: Int) -> None:
 
 
 @kernel
-def _apply(arrays: Any, settings: Any, row: Any, step: Any, instrument: Int) -> None:
+def _apply(arrays: Any, settings: Any, row: Any, step: Any, instrument: Int, clock_ns: Int) -> None:
     """Let one accepted row of an account have its effect.
 
     ``instrument`` is that of a new order or a fill.
@@ -318,7 +338,7 @@ def _apply(arrays: Any, settings: Any, row: Any, step: Any, instrument: Int) -> 
     elif kind == _CANCEL:
         _on_cancel(arrays, settings, row, step)
     elif kind == _FILL:
-        _on_fill(arrays, settings, row, step, instrument)
+        _on_fill(arrays, settings, row, step, instrument, clock_ns)
     elif kind == _REPLACE:
         _on_replace(arrays, settings, row, step)
     elif kind in (_REJECT, _EXPIRE):
@@ -343,11 +363,17 @@ def _is_late(settings: Any, row: Any, carry: Any) -> Any:
 
 
 @inlined
+def _clock_at(row: Any, carry: Any) -> Any:
+    """Return a time that others have reached too: a row from a wrong clock ends no silence."""
+    return max(carry[0], carry[1], row["high_before_ns"], row["clock_ns"])
+
+
+@inlined
 def _is_back(account: Any, settings: Any, row: Any, carry: Any) -> Any:
     """Say whether the row ends a very long silence; one that is late has no effect."""
     last_ns = (np.int64(account["last_s"]) + 1) * SECOND_NS
-    is_due = is_silent(last_ns, settings, row["event_time_ns"])
-    return is_due and not _is_late(settings, row, carry)
+    time_ns = min(row["event_time_ns"], _clock_at(row, carry))
+    return is_silent(last_ns, settings, time_ns) and not _is_late(settings, row, carry)
 
 
 @kernel
@@ -448,7 +474,7 @@ def take_rows(
         if not _is_accepted(arrays, settings, row, carry):
             continue
         _greet(arrays, settings, row, step, account)
-        _apply(arrays, settings, row, step, instrument)
+        _apply(arrays, settings, row, step, instrument, _clock_at(row, carry))
         if _concerns_office(row):
             office[progress[1]] = i
             progress[1] += 1

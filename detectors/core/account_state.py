@@ -29,6 +29,7 @@ ACCOUNT: Final = np.dtype(
     ]
 )
 SENDS_TRIPS: Final = 1  # the sender counts round trips itself: ours are not built
+FILED: Final = 2  # an owner or a control group was put on file, which instrument shards keep
 
 ORDER: Final = np.dtype(
     [

@@ -59,7 +59,7 @@ STEP: Final = np.dtype(
         ("trip_pnl_e8", "<i8"),
         ("order_units", "i1"),  # 1: the first closing fill of its order
         ("order_wins", "i1"),  # change of "this order is in profit so far": -1, 0 or 1
-        ("open_change", "i1"),  # of how many orders entered on ``day`` are open: -1, 0 or 1
+        ("open_change", "i1"),  # of how many orders entered on ``day`` are open: -2 to 1
         ("side", "u1"),  # of the order or fill; 0 where unknown
         ("padding", "u1", (4,)),
         ("rest_change_e8", "<i8"),  # of how much rests of orders entered on ``day``

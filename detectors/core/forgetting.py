@@ -8,6 +8,7 @@ back meanwhile makes no difference, nor when.
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detectors.core.account_state import (
     FORGOTTEN,
@@ -56,12 +57,18 @@ class Forgetter:
         self._rules = [(detector, memory) for detector, memory in rules if detector.is_cumulative]
         self._peers = peers
 
-    def forget(self, silent: Mask, time_ns: int, arrays: StageArrays) -> None:
-        """Forget what the marked accounts hold, shape (used,), as of some time."""
+    def forget(self, silent: Mask, time_ns: int, arrays: StageArrays) -> NDArray[np.int64]:
+        """Forget what the marked accounts hold, shape (used,), as of some time.
+
+        Returns
+        -------
+        ndarray
+            The accounts that held something.
+        """
         silent = silent & self._holding()
         accounts = np.flatnonzero(silent)
         if len(accounts) == 0:
-            return
+            return accounts
         theirs = self._of_accounts(silent)
         for detector, memory in self._rules:
             subjects = silent if detector.subject == "account" else theirs
@@ -74,6 +81,7 @@ class Forgetter:
         if self._peers is not None:
             self._peers.forget(accounts, time_ns)
         self._state.totals[FORGOTTEN] += len(accounts)
+        return accounts
 
     def forget_positions(self, silent_ns: int, horizon_ns: int, arrays: StageArrays) -> None:
         """Forget open positions that no fill has moved for so long before the horizon."""

@@ -1,7 +1,7 @@
 """Letting go of what an instrument stage needs no more: parties, instruments, accounts, names.
 
-As in ``detectors.core.idle``: what is let go is what a new row would equal, and what is forgotten
-bounds what was filed about accounts that never come back.
+As in ``detectors.core.idle``: what is let go is what a new row would equal. Who is forgotten hangs
+on all of an account's events, so the account stage says so, by a file with nothing on it.
 """
 
 from typing import TYPE_CHECKING
@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from detectors.core.idle import Mask, live, remove_rows
 from detectors.core.instrument_state import InstrumentState
-from schemas.events import SECOND_NS
 
 if TYPE_CHECKING:
     from detectors.core.contract import Detector
@@ -70,18 +69,9 @@ class PartyEvictor:
         holders = self._state.holders
         rows = holders.rows[: holders.used]
         is_filed = (rows["registrations"] > 0) | (rows["owner_1"] != 0) | (rows["group_1"] != 0)
-        self._remove(live(holders) & ~is_filed & ~self._named())
-
-    def forget(self, silent_ns: int) -> int:
-        """Forget what was filed about accounts silent for so long; return how many there were."""
-        holders, filed = self._state.holders, self._state.registrations
-        rows = holders.rows[: holders.used]
-        last_ns = (rows["last_s"].astype(np.int64) + 1) * SECOND_NS
-        silent = live(holders) & (last_ns + silent_ns <= self._horizon_ns) & ~self._named()
-        for index in np.flatnonzero(silent & (rows["registrations"] > 0)):
-            rows["registrations"][index] = filed.replace(int(rows["registrations"][index]), [])
-        self._remove(silent)
-        return int(np.count_nonzero(silent))
+        gone = np.flatnonzero(live(holders) & ~is_filed & ~self._named())
+        remove_rows(holders, gone)
+        self._state.drop_names(gone)
 
     def _named(self) -> Mask:
         """Say which accounts a party, or what a rule remembers, names; shape (used,)."""
@@ -93,8 +83,3 @@ class PartyEvictor:
                 accounts = rows["accounts"][rows["subject"] >= 0]
                 named[accounts[accounts > 0] - 1] = True
         return named
-
-    def _remove(self, chosen: Mask) -> None:
-        gone = np.flatnonzero(chosen)
-        remove_rows(self._state.holders, gone)
-        self._state.drop_names(gone)

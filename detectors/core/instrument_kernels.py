@@ -26,7 +26,6 @@ from detectors.core.instrument_state import (
 from detectors.core.registrations import registered
 from detectors.core.tables import LIVE, find, insert, mix, remove
 from schemas.columns import FLAG_REGISTRATIONS, FLAG_SIMULATED, KIND
-from schemas.events import SECOND_NS
 from schemas.jit import Int, inlined, kernel
 
 _FILL: Final = KIND["fill"]
@@ -128,7 +127,6 @@ def _new_holder(arrays: Any, row: Any) -> Any:
     holder["group_1"] = 0
     holder["name_start"] = 0
     holder["name_size"] = 0
-    holder["last_s"] = 0
     return index
 
 
@@ -141,20 +139,11 @@ def _note(i: Int, notes: Any) -> None:
 
 
 @kernel
-def _note_activity(arrays: Any, account_1: Int, account_2: Int, time_ns: Int) -> None:
-    """Keep when an account with a row was last seen, in seconds."""
-    index = _holder_of(arrays, account_1, account_2)
-    if index >= 0:
-        arrays.holders[index]["last_s"] = np.uint32(time_ns // SECOND_NS)
-
-
-@kernel
 def _greet(arrays: Any, row: Any, i: Int, notes: Any) -> Any:
     """Return the row of the row's account, a new one where it has none."""
     index = _holder_of(arrays, row["account_1"], row["account_2"])
     if index < 0:
         index = _new_holder(arrays, row)
-        arrays.holders[index]["last_s"] = np.uint32(row["event_time_ns"] // SECOND_NS)
         _note(i, notes)
     return index
 
@@ -182,12 +171,11 @@ def _on_file(arrays: Any, row: Any, i: Int, step: Any, notes: Any) -> Any:
             return False
         index = _new_holder(arrays, row)
         _note(i, notes)
-    elif _renames(arrays, row):
+    elif row["line_length"] > 0 and _renames(arrays, row):  # what is forgotten leaves the name
         _note(i, notes)
     holder = arrays.holders[index]
     holder["owner_1"] = row["counter_1"]
     holder["group_1"] = row["counter_2"]
-    holder["last_s"] = np.uint32(row["event_time_ns"] // SECOND_NS)
     step["account"] = index
     return lists or holder["registrations"] > 0
 
@@ -223,7 +211,6 @@ def _join(arrays: Any, row: Any, step: Any, other: Any, shared: Any, notes: Any)
     step["shared_by"] = by
     step["counter"] = _holder_of(arrays, other[0], other[1])
     step["contract"] = _party_of(arrays, step, row, shared_1, notes)
-    _note_activity(arrays, other[0], other[1], step["time_ns"])
     for holder in (step["account"], step["counter"]):
         link = np.int64(arrays.holders[holder]["registrations"])
         if link > 0:
@@ -285,7 +272,6 @@ def _on_fill(arrays: Any, settings: Any, row: Any, i: Int, step: Any, notes: Any
         instrument["one_sided"] = 0
     instrument["fills"] += 1
     arrays.totals[FILLS] += 1
-    _note_activity(arrays, row["account_1"], row["account_2"], step["time_ns"])
     step["what"] = c.FILL | (c.SIMULATED if row["flags"] & FLAG_SIMULATED else 0)
     step["fills"] = instrument["fills"]
     step["one_sided"] = instrument["one_sided"]

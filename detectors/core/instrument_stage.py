@@ -21,14 +21,13 @@ from detectors.core.instrument_state import (
     BY_ACCOUNT,
     BY_GROUP,
     BY_OWNER,
-    HOLDERS_FORGOTTEN,
     TOTAL_NAMES,
     TRADE,
     InstrumentSettings,
     InstrumentState,
 )
 from detectors.core.memory import FindingBuffer, SubjectState
-from detectors.core.registrations import entries_of
+from detectors.core.registrations import Entry, entries_of
 from detectors.core.scopes import rules_for
 from detectors.core.sent_rows import SentColumns
 from detectors.core.stage import StageOutput
@@ -68,7 +67,6 @@ class InstrumentConfig:
     side_window_ns: int = 10_000_000_000
     sides_max: int = 1_000_000
     idle_ns: int = 0  # what rests for longer is let go where it equals a new row; 0: nothing is
-    silent_ns: int = 0  # what was filed about accounts that rest for longer is forgotten; 0: none
 
 
 class InstrumentScratch:
@@ -131,7 +129,6 @@ class InstrumentStage:
         # Tenant and name of each party as they were when it got its row; others may join it later.
         self.party_names: dict[int, tuple[str, str]] = {}
         self._idle = Stretches(config.idle_ns, rows_bring_clock=True)
-        self._silent = Stretches(config.silent_ns, rows_bring_clock=True)
         self._settings = InstrumentSettings(config.side_window_ns, config.sides_max)
         self._scratch = scratch or InstrumentScratch()
 
@@ -141,16 +138,14 @@ class InstrumentStage:
         with np.errstate(over="ignore"):  # words wrap around; only uncompiled kernels warn
             for start in range(0, len(columns), ROWS_AT_ONCE):
                 rows = columns.rows[start : start + ROWS_AT_ONCE]
-                sorts = (self._idle, self._silent)
-                for part, passed in cut(rows["event_time_ns"], NOT_BEGUN, sorts):
+                for part, passed in cut(rows["event_time_ns"], NOT_BEGUN, [self._idle]):
                     self._take_part(SentColumns(rows[part], columns.raw), output)
                     if passed is not None:
-                        self._let_go(passed, output)
+                        self._let_go(passed.start_ns, output)
         return output
 
-    def _let_go(self, passed: Stretches, output: StageOutput) -> None:
+    def _let_go(self, horizon_ns: int, output: StageOutput) -> None:
         """Let go of what nothing can use any more when the stretch at hand began."""
-        horizon_ns = passed.start_ns
         output.extend(self.close(horizon_ns))  # what waits for its verdict cannot go
         rules = list(zip(self.detectors, self.subjects, strict=True))
         evictor = PartyEvictor(self.state, rules, horizon_ns)
@@ -159,8 +154,6 @@ class InstrumentStage:
         for instrument in evictor.let_go_of_instruments().tolist():
             del self.instrument_names[instrument]
         evictor.let_go_of_holders()
-        if passed is self._silent:
-            self.state.totals[HOLDERS_FORGOTTEN] += evictor.forget(self.config.silent_ns)
 
     def _take_part(self, columns: SentColumns, output: StageOutput) -> None:
         self._reserve(len(columns))
@@ -233,11 +226,13 @@ class InstrumentStage:
         met["day"], met["day_end_ns"], met["fills"], met["one_sided"] = -1, 0, 0, 0
 
     def _register(self, holder: int, line: bytes) -> None:
-        """Replace the registrations of an account."""
-        event = decode(line)
-        assert isinstance(event, RefAccount), "no other kind files anything"
+        """Replace the registrations of an account; without a line it was forgotten."""
+        listed: list[Entry] = []
+        if line:
+            event = decode(line)
+            assert isinstance(event, RefAccount), "no other kind files anything"
+            listed = entries_of(event, self.config.key)
         row = self.state.holders.rows[holder]
-        listed = entries_of(event, self.config.key)
         row["registrations"] = self.state.registrations.replace(int(row["registrations"]), listed)
 
     def _detect(self, columns: SentColumns, steps: NDArray[np.void], output: StageOutput) -> None:
@@ -325,7 +320,7 @@ class InstrumentStage:
             "blocks": dump_blocks(self.detectors, self.subjects),
             "instrument_names": dict(self.instrument_names),
             "party_names": dict(self.party_names),
-            "stretches": (self._idle.start_ns, self._silent.start_ns),
+            "stretch_ns": self._idle.start_ns,
         }
 
     def restore(self, dumped: Mapping[str, Any]) -> None:
@@ -337,6 +332,4 @@ class InstrumentStage:
             # Rules are numbered in the order in which they are configured now.
             self.state.instruments.rows[row]["rules"] = rules_for(self.detectors, instrument, venue)
         self.party_names = dict(dumped["party_names"])
-        idle_ns, silent_ns = dumped["stretches"]
-        self._idle.go_on(idle_ns)
-        self._silent.go_on(silent_ns)
+        self._idle.go_on(dumped["stretch_ns"])

@@ -23,7 +23,7 @@ HOLDER: Final = np.dtype(
         ("group_1", "<u8"),
         ("name_start", "<i8"),  # into ``InstrumentState.names``
         ("name_size", "<i4"),
-        ("last_s", "<u4"),  # when it last traded or was filed, seconds since 1970
+        ("padding", "u1", (4,)),
     ]
 )
 TRADED: Final = np.dtype(
@@ -93,13 +93,8 @@ TRADE: Final = np.dtype(
     ]
 )
 
-TOTAL_NAMES: Final = (
-    "aligned_fills",
-    "one_sided_fills",
-    "sides_forgotten_early",
-    "holders_forgotten",
-)
-FILLS, ONE_SIDED, FORGOTTEN_EARLY, HOLDERS_FORGOTTEN = range(len(TOTAL_NAMES))
+TOTAL_NAMES: Final = ("aligned_fills", "one_sided_fills", "sides_forgotten_early")
+FILLS, ONE_SIDED, FORGOTTEN_EARLY = range(len(TOTAL_NAMES))
 OLDEST, YOUNGEST = range(2)  # ``fifo``: index + 1 of the sides that came first and last; 0: none
 
 

@@ -64,13 +64,14 @@ def _is_stale(trip: Any, settings: Any, time_ns: Int) -> Any:
 
 
 @kernel
-def trade(arrays: Any, settings: Any, contract: Int, row: Any, step: Any) -> Any:
+def trade(arrays: Any, settings: Any, contract: Int, row: Any, step: Any, clock_ns: Int) -> Any:
     """Book a fill; say whether a round trip ended, its profit then in ``step``.
 
-    A contract has a trip while its position is not zero, and no longer.
+    A contract has a trip while its position is not zero, and no longer. ``clock_ns`` is a time that
+    others have reached too.
     """
     index = np.int64(arrays.contracts[contract]["trip"]) - 1
-    if index >= 0 and _is_stale(arrays.trips[index], settings, step["time_ns"]):
+    if index >= 0 and _is_stale(arrays.trips[index], settings, min(step["time_ns"], clock_ns)):
         give_trip(arrays, contract)
         arrays.totals[POSITIONS_FORGOTTEN] += 1
         index = np.int64(-1)

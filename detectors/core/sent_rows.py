@@ -112,6 +112,15 @@ def join(parts: Sequence[SentColumns]) -> SentColumns:
     return SentColumns(rows, np.concatenate([part.raw for part in parts]))
 
 
+def files_of_nothing(accounts: NDArray[np.void], time_ns: int) -> SentColumns:
+    """Return a file without a line for each account, of dtype ``ACCOUNT``: it was forgotten."""
+    rows = np.zeros(len(accounts), SENT)
+    rows["kind"], rows["event_time_ns"], rows["day"] = _FILE, time_ns, -1
+    for name in ("key_1", "key_2"):
+        rows[name.replace("key", "account")] = accounts[name]
+    return SentColumns(rows, np.zeros(0, np.uint8))
+
+
 @kernel
 def choose(rows: Any, steps: Any, wanted: Any, rule_bits: Any, chosen: Any) -> Any:
     """Write the indexes of the rows that are sent on to ``chosen``; return how many.

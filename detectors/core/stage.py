@@ -33,7 +33,7 @@ from detectors.core.order_table import sweep_orders
 from detectors.core.peers import PeerCounts, Peers
 from detectors.core.registrations import entries_of
 from detectors.core.scopes import rules_for
-from detectors.core.sent_rows import Sender, SentColumns
+from detectors.core.sent_rows import Sender, SentColumns, files_of_nothing
 from detectors.core.stage_config import StageConfig
 from detectors.core.stretches import Stretches, cut
 from detectors.core.tables import insert
@@ -176,10 +176,8 @@ class AccountStage:
         rest_ns = self.config.idle_ns
         if passed is self._silent:
             rest_ns = self.config.silent_ns
-            forgetter = self._forgetter()
-            silent = resting(self.state.accounts, rest_ns, horizon_ns)
-            forgetter.forget(silent, horizon_ns, self._arrays())
-            forgetter.forget_positions(rest_ns, horizon_ns, self._arrays())
+            self._forget(resting(self.state.accounts, rest_ns, horizon_ns), horizon_ns, output)
+            self._forgetter().forget_positions(rest_ns, horizon_ns, self._arrays())
         followers: list[Follower] = [one for one in (self.features, self.peers) if one is not None]
         evictor = Evictor(self.state, self._rules(), followers, horizon_ns)
         gone = evictor.let_go(rest_ns).tolist()
@@ -196,11 +194,17 @@ class AccountStage:
     def _forgetter(self) -> Forgetter:
         return Forgetter(self.state, self._rules(), self.peers)
 
-    def _begin_anew(self, account: int, time_ns: int) -> None:
+    def _forget(self, silent: NDArray[np.bool_], time_ns: int, output: StageOutput) -> None:
+        """Forget accounts, in the shards of instruments too."""
+        accounts = self._forgetter().forget(silent, time_ns, self._arrays())
+        if self._sender is not None and len(accounts):
+            output.sent.append(files_of_nothing(self.state.accounts.rows[accounts], time_ns))
+
+    def _begin_anew(self, account: int, time_ns: int, output: StageOutput) -> None:
         """Forget an account that comes back after a very long silence."""
         silent = np.zeros(self.state.accounts.used, np.bool_)
         silent[account] = True
-        self._forgetter().forget(silent, time_ns, self._arrays())
+        self._forget(silent, time_ns, output)
         self.state.accounts.rows["last_s"][account] = time_ns // SECOND_NS
 
     def _take_part(
@@ -209,7 +213,7 @@ class AccountStage:
         while (taken := self._take_some(columns, carry, output)) < len(columns):
             columns = EventColumns(columns.rows[taken:], columns.raw)
             account = int(self._scratch.progress[_BACK])
-            self._begin_anew(account, int(columns.rows["event_time_ns"][0]))
+            self._begin_anew(account, int(columns.rows["event_time_ns"][0]), output)
 
     def _take_some(
         self, columns: EventColumns, carry: NDArray[np.int64], output: StageOutput

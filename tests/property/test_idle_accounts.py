@@ -275,15 +275,39 @@ def test_whoever_was_silent_for_very_long_begins_anew(
 ) -> None:
     rules, config = all_rules(), CONFIG | {"silent_ns": SILENT_NS}
     after = later(after, GAP_NS)
-    events = before + after
     alone = feed(stage_of(rules, **config), columns_of(after))
-    # By its own time, whether or not the time of others had passed and memory was given back.
-    tick = {"kind": "ref.account", "source": "t", "event_id": "tick", "account_id": "Z"}
-    others = [*before, *later([tick | {"event_time_ns": START_NS}], GAP_NS), *after]
-    for feed_of, again in product((events, others), (lambda stage: stage, reborn(rules, **config))):
-        told = feed(stage_of(rules, **config), columns_of(feed_of), sizes, again)
+    events = [*before, *two_ticks(GAP_NS), *after]
+    # By the time of the next event, whether memory is given back or, without a clock, never.
+    for clock, again in product((True, False), (False, True)):
+        own = config | {"rows_bring_clock": clock}
+        between = reborn(rules, **own) if again else lambda stage: stage
+        told = feed(stage_of(rules, **own), columns_of(events), sizes, between)
         of_later = [f for f in told.findings if f.event_time_ns >= START_NS + GAP_NS]
         assert by_words(of_later) == by_words(alone.findings)
+
+
+def two_ticks(after_ns: int) -> list[Event]:
+    """Let somebody else come so much later; a time counts once two rows have reached it."""
+    tick = {"kind": "ref.account", "source": "t", "account_id": "Z"}
+    both = [tick | {"event_id": f"tick{k}", "event_time_ns": START_NS} for k in (1, 2)]
+    return later(both, after_ns)
+
+
+@pytest.mark.parametrize("rows_bring_clock", [True, False])
+def test_one_row_from_a_wrong_clock_forgets_nobody(rows_bring_clock: bool) -> None:
+    tape = Tape()
+    entry = {"registration": "market_maker", "valid_from_ns": START_NS}
+    tape.add("ref.account", 0, account_id="maker", tier="gold", registrations=[entry])
+    tape.fill(1, "b", account_id="maker")
+    tape.fill(500 * 86_400.0, "wild", account_id="maker")
+    for k in range(25):
+        tape.new(10.0 + k, f"o{k}", account_id="maker")
+        tape.cancel(10.5 + k, f"o{k}", account_id="maker")
+    stage = stage_of(all_rules(), silent_ns=400 * DAY_NS, rows_bring_clock=rows_bring_clock)
+    feed(stage, columns_of(tape.events), [7] * 100)
+    assert stage.totals()["accounts_forgotten"] == stage.totals()["positions_forgotten"] == 0
+    assert stage.peers is not None
+    assert stage.peers.filed(1).all()
 
 
 def by_words(findings: list[Finding]) -> list[tuple[str, str, str, str]]:
