@@ -5,7 +5,8 @@ side, entered at as many prices one after another, and their quantity is at leas
 times what rests on the fill's own side, or what trades there if that is more: who quotes both
 sides alike does not layer. Within ``window_ns`` of the last such fill the customer withdraws at
 least ``withdrawn_share_min`` of what rested there, less what is entered there anew: net exposure,
-so that a maker who moves quotes has withdrawn nothing. The window's end judges it.
+so that a maker who moves quotes has withdrawn nothing. The window ends with its trading day, if not
+before, and its end judges it.
 ``episodes_min`` episodes of one account in one contract on one trading day fire.
 
 Prices are those at which orders were entered, one after another while any rested: an order moved to
@@ -157,6 +158,12 @@ def _follow(subject: Any, step: Any, memory: Any) -> None:
         subject["claimed"] = step["claimed"]
 
 
+@inlined
+def _window_end(subject: Any, step: Any, window_ns: Int) -> Any:
+    """Return the window's last moment: alerts are closed with their day, so none reaches beyond."""
+    return min(step["time_ns"] + window_ns, subject["day_end_ns"] - 1)
+
+
 @kernel
 def _watch(subject: Any, step: Any, figures: Any, memory: Any) -> None:
     """Begin an episode with a fill while enough rests on the other side."""
@@ -172,7 +179,7 @@ def _watch(subject: Any, step: Any, figures: Any, memory: Any) -> None:
         return
     if subject["episodes"] == 0:
         subject["onset_ns"] = step["time_ns"]
-    subject["until_ns"] = step["time_ns"] + window_ns
+    subject["until_ns"] = _window_end(subject, step, window_ns)
     subject["watched"] = other
     subject["rested_e8"] = rests_e8
     subject["rested_levels"] = levels
@@ -192,7 +199,7 @@ def _trade_on(subject: Any, step: Any, figures: Any, memory: Any) -> None:
         return
     subject["traded_e8"] = add_held(subject["traded_e8"], step["quantity_e8"])
     subject["beside_e8"] = max(subject["beside_e8"], subject["traded_e8"])
-    subject["until_ns"] = max(subject["until_ns"], step["time_ns"] + figures[4])
+    subject["until_ns"] = max(subject["until_ns"], _window_end(subject, step, figures[4]))
     note_position(subject, memory, step["position"])
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from naive_detectors import Found, Step, day_of, seen_by
+from naive_detectors import DAY_NS, Found, Step, day_of, seen_by
 
 from detectors.core import contract as c
 from schemas.events import SECOND_NS
@@ -78,18 +78,18 @@ class Day:
             return None
         return due[self.episodes], (self.episodes, episode.rested, episode.withdrawn)
 
-    def watch(self, step: Step, side: str) -> None:
+    def watch(self, step: Step, side: str, ends_ns: int) -> None:
         """Begin an episode, if enough rests on the side that the fill is not on."""
         resting, figures = self.sides[side], self.figures
+        until_ns = min(step.time_ns + figures.window_ns, ends_ns - 1)
         if self.episode is not None:
             if self.episode.side == side:
                 self.episode.traded += step.quantity_e8
-                self.episode.until_ns = max(self.episode.until_ns, step.time_ns + figures.window_ns)
+                self.episode.until_ns = max(self.episode.until_ns, until_ns)
             return
         beside = max(step.quantity_e8, self.sides[OPPOSITE[side]].rests)
         is_large = resting.rests > 0 and resting.rests >= figures.ratio * beside
         if is_large and resting.levels >= figures.levels_min:
-            until_ns = step.time_ns + figures.window_ns
             self.episode = Episode(side, until_ns, resting.rests, step.quantity_e8, beside)
 
     def follow(self, step: Step, side: str) -> None:
@@ -120,7 +120,7 @@ def layering(steps: Sequence[Step | None], figures: Figures) -> list[Found]:
             judge(subject, now)
         assert step.side is not None
         if step.what & c.FILL:
-            day.watch(step, OPPOSITE[step.side])
+            day.watch(step, OPPOSITE[step.side], (now + 1) * DAY_NS)
         if step.what & c.RESTS:
             day.follow(step, step.side)
     for subject, now in days.items():

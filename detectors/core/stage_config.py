@@ -52,7 +52,7 @@ class StageConfig:
     keeps_peers: bool = True
     idle_ns: int = 0  # accounts that rest for longer are let go; 0: none is
     silent_ns: int = 0  # accounts that rest for longer begin anew; 0: none does
-    rows_bring_clock: bool = True  # see ``detectors.core.idle.Stretches``
+    rows_bring_clock: bool = True  # see ``detectors.core.stretches.Stretches``
 
     @property
     def rest_ns(self) -> int:
