@@ -12,11 +12,12 @@ import typer
 
 from console import exits, options, screen
 from console.commands import Command, group, takes
-from console.pack_lint import lint_packs, parameter_words
+from console.pack_lint import lint_packs
 from console.progress import CountProgress
 from console.reading import read_config
 from detectors.core.contract import RuleSpec
 from detectors.core.packs import Figure, load_pack, load_rules
+from detectors.core.reference import parameter_words
 from detectors.core.registry import detector_names, detector_type
 from flows.config import Config, ConfigError
 

@@ -1,6 +1,5 @@
 """What can be wrong with a rule pack, found without running it."""
 
-import inspect
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
@@ -10,6 +9,7 @@ import msgspec
 
 from detectors.core.contract import REGISTRATIONS
 from detectors.core.packs import Figure, Pack, PackRule, load_pack, load_rules
+from detectors.core.reference import parameter_words
 from detectors.core.registry import build_detector, detector_names, detector_type
 
 MIC_SIZE: Final = 4
@@ -103,17 +103,3 @@ def _lint_values(params: msgspec.Struct) -> Iterator[str]:
         if not low <= value <= high:
             most = f"from {low:g} to {high:g}" if bounds else "0 or more"
             yield f"{name} is {value}; it must be {most}."
-
-
-def parameter_words(kind: type[msgspec.Struct]) -> dict[str, str]:
-    """Return what the docstring of a ``Params`` says of each; names may share a text."""
-    _, _, section = (inspect.getdoc(kind) or "").partition("----------\n")
-    words: dict[str, str] = {}
-    names: list[str] = []
-    for line in section.replace("``", "").splitlines():
-        if line.startswith("    "):
-            for name in names:
-                words[name] = f"{words.get(name, '')} {line.strip()}".strip()
-        elif line.strip():
-            names = [name.strip() for name in line.split(",")]
-    return words

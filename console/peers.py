@@ -1,6 +1,7 @@
-"""``tapewatch peers``: what accounts of a tier usually do in a day."""
+"""``tapewatch peers``: what accounts of a tier usually do, and what tests against them rest on."""
 
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 import msgspec
 from rich.table import Table
@@ -8,8 +9,10 @@ from rich.table import Table
 from console import options, screen
 from console.commands import Command, group, takes
 from console.notices import control_place
+from detectors.core.contract import FixedGroup
+from flows.control import ControlLog
 from flows.control_topic import open_control
-from flows.market import QUANTILES, PeerGroup, read_groups
+from flows.market import QUANTILES, PeerGroup, read_fixed, read_groups
 
 _NAMES: Final = {
     "orders": "orders",
@@ -19,13 +22,15 @@ _NAMES: Final = {
     "win_percent": "won, %",
 }
 _NONE: Final = "none on file"
+_PPM: Final = 1_000_000
 
 app = group("""\
-Show what accounts of a tier usually do in a day.
+Show what accounts of a tier usually do in a day, and what tests against peers rest on.
 
 Examples
 --------
 $ tapewatch peers list --data run1
+$ tapewatch peers tests --data run1
 """)
 
 
@@ -42,19 +47,74 @@ def peers_list(asked: options.Reading) -> None:
     $ tapewatch peers list --data run1
     $ tapewatch peers list --data run1 --json
     """
+    none = "No day is over yet: peers are counted at a trading day's end."
+    _show(asked, read_groups, _table, none)
+
+
+@app.command("tests", cls=Command)
+@takes(options.Reading)
+def peers_tests(asked: options.Reading) -> None:
+    """List what tests against own past and peers fixed at each close, by tier.
+
+    Whether a bound is claimed until the next close, and if not, why; how many accounts are tested;
+    of how many orders a bucket has, how much it says of the next; what one account in twenty
+    exceeded.
+
+    Examples
+    --------
+    $ tapewatch peers tests --data run1
+    $ tapewatch peers tests --data run1 --json
+    """
+    none = (
+        "Nothing was fixed yet: tests against peers are in the pack peers, which packs.added "
+        "switches on, and fix what they rest on at midnight UTC."
+    )
+    _show(asked, read_fixed, _fixed_table, none)
+
+
+def _show(
+    asked: options.Reading,
+    read: Callable[[ControlLog], list[Any]],
+    table: Callable[[list[Any]], Table],
+    none: str,
+) -> None:
+    """Show what stands in the control log, or say why there is nothing."""
     place = control_place(asked.data, asked.config_file)
     if not place.path.exists():
         raise FileNotFoundError(2, "there is no control log", str(place.path))
     with open_control(place) as control:
-        groups = read_groups(control)
+        found = read(control)
     if asked.as_json:
-        screen.put_json_lines(msgspec.to_builtins(one) for one in groups)
-        return
-    console = screen.out()
-    if not groups:
-        console.print("No day is over yet: peers are counted at a trading day's end.")
-        return
-    console.print(_table(groups))
+        screen.put_json_lines(msgspec.to_builtins(one) for one in found)
+    else:
+        screen.out().print(table(found) if found else none)
+
+
+def _fixed_table(fixed: list[FixedGroup]) -> Table:
+    table = screen.table(
+        "close (UTC)", "test", "tier", "bound", "accounts", "tested", "bucket", "says of next",
+        "peers' 95 %",
+        right=("accounts", "tested", "bucket", "says of next", "peers' 95 %"),
+    )  # fmt: skip
+    for one in fixed:
+        found = one.fixed
+        tier = (one.tier or _NONE) + (" (simulated)" if one.is_simulated else "")
+        table.add_row(
+            screen.time_text(one.time_ns, is_short=True),
+            one.rule,
+            screen.plain(tier),
+            found.claim,
+            f"{found.accounts:,}",
+            f"{found.tested:,}",
+            f"{found.bucket_orders:,}",
+            _share(found.autocorrelation_ppm),
+            _share(found.peer_ppm),
+        )
+    return table
+
+
+def _share(ppm: int | None) -> str:
+    return "-" if ppm is None else f"{ppm / _PPM:.3f}"
 
 
 def _table(groups: list[PeerGroup]) -> Table:

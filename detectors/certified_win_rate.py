@@ -24,15 +24,14 @@ from detectors.core.betting import (
     budget_of,
     clear,
     grant,
+    judge,
+    missing_wins,
     most_of,
     settle,
     shares,
-    sum_after,
 )
 from detectors.core.contract import (
-    GROWTH,
     HEADROOM,
-    OPENING,
     RECENT,
     SIMULATED,
     TRIP,
@@ -42,7 +41,7 @@ from detectors.core.contract import (
     Nearness,
     Steps,
 )
-from detectors.core.emit import COMMON_STATE, COUNT_MAX, begins_day, emit_step, remember, roll
+from detectors.core.emit import COMMON_STATE, begin_day, emit_step, remember
 from detectors.core.memory import FindingBuffer, SubjectState, admit
 from detectors.core.won_units import (
     COUNTS,
@@ -99,36 +98,9 @@ class Params(Struct, frozen=True, kw_only=True):
 
 
 @kernel
-def _missing(subject: Any, staked: Any, gain: Any) -> Any:
-    """Return how many wins in a row would bring an alarm; 0 where ``RECENT`` would not."""
-    for wins in range(1, RECENT + 1):
-        if sum_after(subject, staked, gain, wins) >= 1.0:
-            return np.int64(wins)
-    return np.int64(0)
-
-
-@kernel
-def _phase(subject: Any, total: Any, missing: Int) -> Any:
-    """Fire when the scores add up to 1, and tell once a day that they nearly do."""
-    if total >= 1.0:
-        phase = GROWTH if subject["open"] else OPENING
-        subject["open"] = 1
-        subject["alarms"] = min(np.int64(subject["alarms"]) + 1, COUNT_MAX)
-        clear(subject)
-        return phase
-    if missing > 0 and subject["units"] > 0 and subject["warned"] + subject["open"] == 0:
-        subject["warned"] = 1
-        return HEADROOM
-    return 0
-
-
-@kernel
 def _meet(subject: Any, step: Any, memory: Any) -> None:
     """Begin a subject's day, or all anew."""
-    if begins_day(subject, step):
-        onset_ns = subject["onset_ns"]
-        roll(subject, step, memory)
-        subject["onset_ns"] = onset_ns
+    begin_day(subject, step, memory)
     if step["what"] & TRIPS_RESTART:
         clear(subject)
         forget_units(subject)
@@ -174,8 +146,8 @@ def follow_bets(
         # While this is below 1, no finding is due within as many rows as a ring holds.
         is_near = (total + RECENT * budget) * reach >= 1.0
         remember(subject, step, memory, is_near or subject["open"] != 0)
-        missing = _missing(subject, staked, gain) if is_near else np.int64(0)
-        phase = _phase(subject, total, missing)
+        missing = missing_wins(subject, staked, gain) if is_near else np.int64(0)
+        phase = judge(subject, total, missing, subject["units"] > 0)
         grant(subject, step["time_ns"], budget)
         if phase == 0:
             continue

@@ -6,10 +6,11 @@ order, follows from the rows alone: not from batches, processes or crashes.
 
 Rows of one moment are taken files on accounts first, then by instrument, and those of one
 instrument by source and event id as they are written: hashes differ between data folders, and the
-same day must give the same alerts in each.
+same day must give the same alerts in each. Tallies come through an align of their own; those of one
+moment stand as their accounts' rows did, and no account's say anything about another's moment.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from typing import Any, Final, NamedTuple
@@ -48,11 +49,14 @@ class SentPart(NamedTuple):
     ----------
     is_due
         Every instrument shard must hear of the mark; else those that get rows, and later ones do.
+    tallies
+        For the one shard that compares accounts.
     """
 
     columns: SentColumns
     mark: Mark
     is_due: bool
+    tallies: SentColumns
 
 
 class _Piece(NamedTuple):
@@ -75,6 +79,8 @@ class Align:
     ----------
     sources
         How many account shards there are: until each has been heard of, nothing is released.
+    in_order
+        Puts what is released in order.
     behind
         Rows that came after their time, and were left out. There are none while lanes keep their
         promise; rows of a partition that is younger than the run may.
@@ -83,6 +89,7 @@ class Align:
     """
 
     sources: int
+    in_order: Callable[[SentColumns], SentColumns] = field(default_factory=lambda: rows_in_order)
     marks: dict[int, tuple[int, int]] = field(default_factory=dict)
     released_ns: int = NEVER_NS
     behind: int = 0
@@ -145,7 +152,7 @@ class Align:
             self._keep(SentColumns(columns.rows[stop:], columns.raw), read_ns)
         columns = join(due)
         self.held -= len(columns)
-        return in_order(columns)
+        return self.in_order(columns)
 
     def read_ns_of(self, times_ns: Iterable[int]) -> int:
         """Return when the oldest of the last released rows of some event times was read.
@@ -171,9 +178,20 @@ class Align:
         }
 
     @classmethod
-    def load(cls, sources: int, dumped: dict[str, Any]) -> "Align":
+    def load(
+        cls,
+        sources: int,
+        dumped: dict[str, Any],
+        in_order: Callable[[SentColumns], SentColumns] | None = None,
+    ) -> "Align":
         """Rebuild from a dump."""
-        align = cls(sources, dict(dumped["marks"]), dumped["released_ns"], dumped["behind"])
+        align = cls(
+            sources,
+            in_order or rows_in_order,
+            dict(dumped["marks"]),
+            dumped["released_ns"],
+            dumped["behind"],
+        )
         for columns in dumped["pieces"]:
             align._keep(columns)
             align.held += len(columns)
@@ -213,7 +231,16 @@ class Backlog:
         return high_ns > until_ns + self.slack_ns
 
 
-def in_order(columns: SentColumns) -> SentColumns:
+def tallies_in_order(columns: SentColumns) -> SentColumns:
+    """Return tallies in the order in which the peer stage takes them: a name before its unit."""
+    rows = columns.rows
+    if len(rows) <= 1:
+        return columns
+    keys = (rows["kind"], rows["position"], rows["event_time_ns"])
+    return SentColumns(rows.take(np.lexsort(keys)), columns.raw)
+
+
+def rows_in_order(columns: SentColumns) -> SentColumns:
     """Return rows in the order in which the instrument stage takes them."""
     rows = columns.rows
     if len(rows) <= 1:

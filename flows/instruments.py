@@ -1,16 +1,20 @@
-"""The instrument step: rows of all account shards, aligned, for one shard of instruments."""
+"""The instrument step: rows of all account shards, aligned, for one shard of instruments.
 
-from collections.abc import Callable, Sequence
+The first of these shards has the peer stage beside its own, and the tallies of all accounts.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from msgspec import Struct
 
 from detectors.core.instrument_stage import InstrumentStage
+from detectors.core.peer_stage import PeerStage
 from detectors.core.sent_rows import SentColumns, join
 from detectors.core.stage import StageOutput
-from flows.align import Align, Backlog, Mark
+from flows.align import Align, Backlog, Mark, tallies_in_order
 from flows.arrivals import Arrival
 from flows.lanes import NEVER_NS
 from flows.packing import pack_tree, unpack_tree
@@ -18,6 +22,7 @@ from flows.steps import END_OF_TIME_NS, ShardMessage
 from schemas.columns import KIND
 from schemas.events import SECOND_NS
 
+PEER_SHARD: Final = 0  # peers are compared in one place
 INSTRUMENT_SHARDS_MAX: Final = 4  # each has its own table of who is behind accounts
 _FILE: Final = KIND["ref.account"]
 _HIGH_BITS: Final = np.uint64(32)  # the low ones choose places in tables
@@ -34,6 +39,7 @@ class InstrumentMessage(Struct, kw_only=True):
 
     shard: int
     columns: SentColumns
+    tallies: SentColumns
     marks: tuple[Mark, ...]
     arrivals: tuple[tuple[int, Arrival], ...] = ()
     read_ns: int = 0
@@ -47,13 +53,14 @@ def instrument_shards(account_shards: int) -> int:
 def deal_sent(messages: Sequence[ShardMessage], shards: int) -> list[InstrumentMessage]:
     """Deal what account shards send on to instrument shards, in one message each.
 
-    Files on accounts go to all of them. A shard gets a message where it gets rows, and every shard
-    does where one of the parts is due for all.
+    Files on accounts go to all of them, tallies to the one that compares accounts. A shard gets a
+    message where it gets any of these, and every shard does where one of the parts is due for all.
     """
     parts = [(m, m.sent) for m in messages if m.sent is not None]
     if not parts:
         return []
     columns = join([sent.columns for _, sent in parts if len(sent.columns)])
+    all_tallies = join([sent.tallies for _, sent in parts if len(sent.tallies)])
     marks = tuple(sent.mark for _, sent in parts)
     arrivals = tuple((m.shard, arrival) for m, _ in parts for arrival in m.arrivals)
     is_due = any(sent.is_due for _, sent in parts)
@@ -64,14 +71,26 @@ def deal_sent(messages: Sequence[ShardMessage], shards: int) -> list[InstrumentM
     dealt = []
     for shard in range(shards):
         chosen = rows.take(np.flatnonzero(is_file | (shard_of == shard)))
-        if is_due or len(chosen):
-            own = SentColumns(chosen, columns.raw)
+        tallies = all_tallies if shard == PEER_SHARD else join([])
+        if is_due or len(chosen) or len(tallies):
             dealt.append(
                 InstrumentMessage(
-                    shard=shard, columns=own, marks=marks, arrivals=arrivals, read_ns=read_ns
+                    shard=shard,
+                    columns=SentColumns(chosen, columns.raw),
+                    tallies=tallies,
+                    marks=marks,
+                    arrivals=arrivals,
+                    read_ns=read_ns,
                 )
             )
     return dealt
+
+
+class BehindAlign(NamedTuple):
+    """What stands behind one shard's align; peers are compared in one of the shards."""
+
+    instruments: InstrumentStage
+    peers: PeerStage | None
 
 
 @dataclass(slots=True)
@@ -88,12 +107,16 @@ class InstrumentStep:
         Its rows.
     backlog
         Told how many of them wait.
+    peers, tallies
+        The stage that compares accounts, and the align before it, in the shard that has them.
     """
 
     shard: int
     stage: InstrumentStage
     align: Align
     backlog: Backlog | None = None
+    peers: PeerStage | None = None
+    tallies: Align = field(default_factory=lambda: Align(0, tallies_in_order))
     next_number: int = 0
     told_ns: int = NEVER_NS
     closed_until_ns: int = NEVER_NS
@@ -108,10 +131,13 @@ class InstrumentStep:
         if self.backlog is not None:
             self.backlog.note(self.shard, self.align)
         output = StageOutput() if len(columns) == 0 else self.stage.take(columns)
+        if self.peers is not None:
+            self.tallies.add(message.tallies, message.marks, message.read_ns)
+            output.extend(self.peers.take(self.tallies.release()))
         watermark_ns = self.align.released_ns
         self._close(watermark_ns, output)
         is_last = watermark_ns == END_OF_TIME_NS
-        is_news = output.findings or output.headroom or is_last
+        is_news = output.findings or output.headroom or output.fixed or is_last
         if not is_news and watermark_ns < self.told_ns + _TELL_EVERY_NS:
             return []
         self.told_ns = watermark_ns
@@ -124,7 +150,7 @@ class InstrumentStep:
 
     def _message(self, output: StageOutput, *, is_last: bool) -> ShardMessage:
         rests_on: list[tuple[int, Arrival]] = []
-        if output.findings:
+        if output.findings or output.fixed:
             rests_on, self.arrivals = self.arrivals, []
         number, self.next_number = self.next_number, self.next_number + 1
         return ShardMessage(
@@ -134,20 +160,29 @@ class InstrumentStep:
             closed_until_ns=self.closed_until_ns,
             findings=output.findings,
             headroom=output.headroom,
+            fixed=output.fixed,
             totals=self.totals(),
             is_last=is_last,
             is_aligned=True,
             rests_on=rests_on,
-            read_ns=self.align.read_ns_of(finding.event_time_ns for finding in output.findings),
+            read_ns=self._read_ns_of([finding.event_time_ns for finding in output.findings]),
         )
+
+    def _read_ns_of(self, times_ns: list[int]) -> int:
+        found = (self.align.read_ns_of(times_ns), self.tallies.read_ns_of(times_ns))
+        return min((read_ns for read_ns in found if read_ns), default=0)
 
     def row_counts(self) -> dict[str, int]:
         """Return how many rows each kind of table holds, and how many wait for their time."""
-        return self.stage.row_counts() | {"waiting": self.align.held}
+        counts = self.stage.row_counts()
+        if self.peers is not None:
+            own = self.peers.row_counts()
+            counts |= own | {"subjects": counts["subjects"] + own["subjects"]}
+        return counts | {"waiting": self.align.held + self.tallies.held}
 
     def totals(self) -> dict[str, int]:
         """Return the shard's counts so far."""
-        return self.stage.totals() | {"behind_align": self.align.behind}
+        return self.stage.totals() | {"behind_align": self.align.behind + self.tallies.behind}
 
     def snapshot(self) -> dict[str, Any]:
         """Copy everything that must survive a crash.
@@ -158,6 +193,8 @@ class InstrumentStep:
         return {
             "stage": pack_tree(self.stage.dump()),
             "align": self.align.dump(),
+            "peers": None if self.peers is None else pack_tree(self.peers.dump()),
+            "tallies": self.tallies.dump(),
             "next_number": self.next_number,
             "told_ns": self.told_ns,
             "closed_until_ns": self.closed_until_ns,
@@ -168,15 +205,20 @@ class InstrumentStep:
         cls,
         shard: int,
         sources: int,
-        make_stage: Callable[[], InstrumentStage],
+        stages: BehindAlign,
         state: dict[str, Any] | None,
         backlog: Backlog | None = None,
     ) -> "InstrumentStep":
         """Start a shard, from a snapshot where there is one."""
-        step = cls(shard, make_stage(), Align(sources), backlog)
+        stage, peers = stages
+        tallies = Align(sources, tallies_in_order)
+        step = cls(shard, stage, Align(sources), backlog, peers, tallies)
         if state is not None:
             step.stage.restore(unpack_tree(state["stage"]))
             step.align = Align.load(sources, state["align"])
+            step.tallies = Align.load(sources, state["tallies"], tallies_in_order)
+            if step.peers is not None and state["peers"] is not None:
+                step.peers.restore(unpack_tree(state["peers"]))
             step.next_number = state["next_number"]
             step.told_ns = state["told_ns"]
             step.closed_until_ns = state["closed_until_ns"]

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
-from msgspec import Struct, field
+from msgspec import Struct, convert, field, to_builtins
 from numpy.typing import NDArray
 
+from detectors.core.contract import FixedGroup
 from detectors.core.findings import day_name
 from detectors.core.peers import (
     BINS,
@@ -26,6 +27,7 @@ from flows.control import ControlLog
 from flows.steps import ShardMessage
 
 KIND: Final = "peer_quantiles"
+KIND_FIXED: Final = "budget"
 QUANTILES: Final = {"q10": 100, "q50": 500, "q90": 900, "q95": 950, "q99": 990}
 _PERCENT: Final = "_percent"
 
@@ -159,3 +161,15 @@ def read_groups(control: ControlLog) -> list[PeerGroup]:
 def _from_body(body: Mapping[str, Any]) -> PeerGroup:
     bins = {name: [(at, n) for at, n in pairs] for name, pairs in body["bins"].items()}
     return PeerGroup(**{**body, "bins": bins})
+
+
+def write_fixed(control: ControlLog, one: FixedGroup) -> None:
+    """Append what a test fixed at a close to the control log; the same again changes nothing."""
+    kind = "simulated" if one.is_simulated else "real"
+    key = f"{KIND_FIXED}/{one.rule}/{one.time_ns}/{kind}/{one.tier}"
+    control.append("budget", one.time_ns, to_builtins(one), key)
+
+
+def read_fixed(control: ControlLog) -> list[FixedGroup]:
+    """Return what tests fixed at closes, in the order in which it was written down."""
+    return [convert(r.body, FixedGroup) for r in control.read() if r.kind == KIND_FIXED]

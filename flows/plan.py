@@ -14,6 +14,7 @@ from detectors.core.blocks import block_of
 from detectors.core.contract import Detector
 from detectors.core.instrument_stage import InstrumentConfig, InstrumentScratch, InstrumentStage
 from detectors.core.memory import Scratch
+from detectors.core.peer_stage import PeerConfig, PeerStage
 from detectors.core.registry import build_detectors, detector_names, detector_type
 from detectors.core.stage import AccountStage
 from detectors.core.stage_config import StageConfig
@@ -28,7 +29,7 @@ from flows.crash import CrashPoints
 from flows.datafolder import Paths
 from flows.edges import kafka_url
 from flows.heartbeats import Idle
-from flows.instruments import InstrumentStep, instrument_shards
+from flows.instruments import PEER_SHARD, BehindAlign, InstrumentStep, instrument_shards
 from flows.kafka_source import KafkaOptions, KafkaSource
 from flows.live_outputs import open_live
 from flows.live_step import resume_live
@@ -325,8 +326,8 @@ class Plan:
 
     def instrument_stage_factory(
         self, source: Source | KafkaSource
-    ) -> Callable[[], InstrumentStage]:
-        """Return a function that makes an instrument shard's stage."""
+    ) -> Callable[[int], BehindAlign]:
+        """Return a function that makes an instrument shard's stages, by the shard's index."""
         config = InstrumentConfig(
             key=self.key(),
             lane_names=source.lane_names,
@@ -336,14 +337,24 @@ class Plan:
             idle_ns=int(self.config.value("accounts.idle_ns")),
         )
         detectors, scratch = self.detectors(), InstrumentScratch()  # as for accounts
-        return lambda: InstrumentStage(detectors, config, scratch)
+        has_peers = any(detector.subject == "peer" for detector in detectors)
+
+        def make(index: int) -> BehindAlign:
+            is_here = has_peers and index == PEER_SHARD
+            peers = PeerStage(detectors, PeerConfig(source.lane_names)) if is_here else None
+            return BehindAlign(InstrumentStage(detectors, config, scratch), peers)
+
+        return make
 
     def instrument_step(
-        self, index: int, make_stage: Callable[[], InstrumentStage], state: dict[str, Any] | None
+        self,
+        index: int,
+        make_stages: Callable[[int], BehindAlign],
+        state: dict[str, Any] | None,
     ) -> InstrumentStep:
         """Start one shard of instruments; to the writer they come after those of accounts."""
         return InstrumentStep.resume(
-            self.shards + index, self.shards, make_stage, state, self._backlog()
+            self.shards + index, self.shards, make_stages(index), state, self._backlog()
         )
 
     def _backlog(self) -> Backlog:

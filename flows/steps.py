@@ -8,6 +8,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from detectors.core.contract import FixedGroup
 from detectors.core.features import HandOut
 from detectors.core.peers import PeerCounts
 from detectors.core.sent_rows import join
@@ -60,6 +61,7 @@ class ShardMessage(Struct, kw_only=True):
     arrivals: list[Arrival] = []
     features: HandOut | None = None
     peers: list[PeerCounts] = []
+    fixed: list[FixedGroup] = []
     # When the block (aligned: the oldest row of a finding) was read, by the steady clock: nothing
     # is decided by it.
     read_ns: int = 0
@@ -138,11 +140,14 @@ class AccountStep:
             return None
         until_ns = END_OF_TIME_NS if message.is_last else message.watermark_ns
         is_due = bool(message.arrivals) or until_ns >= self.marked_ns + _MARK_EVERY_NS
-        if not is_due and not output.sent:
+        # Before the mark is told that says nothing of these days can come any more.
+        output.tallies += self.stage.close_tallies(until_ns)
+        if not is_due and not output.sent and not output.tallies:
             return None
         if is_due:
             self.marked_ns = until_ns
-        return SentPart(join(output.sent), Mark(self.shard, message.number, until_ns), is_due)
+        mark = Mark(self.shard, message.number, until_ns)
+        return SentPart(join(output.sent), mark, is_due, join(output.tallies))
 
     def _message(
         self, output: StageOutput, lost: list[LostLine], watermark_ns: int

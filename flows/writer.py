@@ -16,12 +16,13 @@ import orjson
 from msgspec import json as msgspec_json
 from msgspec import structs
 
+from detectors.core.contract import FixedGroup
 from flows.acts import Act
 from flows.arrivals import Arrival, ArrivalLog
 from flows.control import ControlLog
 from flows.lanes import NEVER_NS
 from flows.live_outputs import LiveOutputs
-from flows.market import MarketState, MarketStep, PeerGroup, write_down
+from flows.market import MarketState, MarketStep, PeerGroup, write_down, write_fixed
 from flows.notices import CONTROL_KINDS
 from flows.observe.observer import AlertMade, Observer
 from flows.policy import Policy
@@ -129,6 +130,7 @@ class WriterStep:
         alerts: list[AlertMade] = []
         batch = StoreBatch()
         groups: list[PeerGroup] = []
+        fixed = [one for message in messages for one in message.fixed]
         for message in messages:
             self._keep_order(message)
             made = self.policy.take(message)
@@ -138,8 +140,8 @@ class WriterStep:
             batch.dead_letters += [self._dead_letter(line) for line in message.lost]
             self._count(message)
             groups += self.market.take(message)
-        if groups:
-            self._fix(groups)
+        if groups or fixed:
+            self._fix(groups, fixed)
         self.unsummarised += len(messages)
         self._commit(acts, batch, alerts)
         self.outputs.live.send(messages, batch.alerts)
@@ -212,11 +214,13 @@ class WriterStep:
             self.outputs.arrivals.append(self.unwritten)
             self.unwritten = []
 
-    def _fix(self, groups: Sequence[PeerGroup]) -> None:
-        """Write down what all shards counted together."""
+    def _fix(self, groups: Sequence[PeerGroup], fixed: Sequence[FixedGroup]) -> None:
+        """Write down what all shards counted together, and what tests rest on until next time."""
         self._write_arrivals()
         for group in groups:
             write_down(self.outputs.control, group)
+        for one in fixed:
+            write_fixed(self.outputs.control, one)
 
     def _append(self, acts: Sequence[Act]) -> list[Receipt]:
         if not acts:

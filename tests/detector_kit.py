@@ -51,7 +51,7 @@ def all_rules() -> list[RuleSpec]:
     return [
         rule_of(name, dict(parameters), id=f"test.{name}.{example}")
         for name in detector_names()
-        if detector_type(name).subject != "party"
+        if detector_type(name).subject in {"account", "contract"}
         for example, parameters in detector_type(name).examples().items()
     ]
 

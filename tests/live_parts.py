@@ -53,7 +53,7 @@ class Run:
         make_instruments = plan.instrument_stage_factory(plan.source())
         aligned = (state or {}).get("instruments", [None] * INSTRUMENTS)
         self.instruments: list[InstrumentStep] = [
-            InstrumentStep.resume(SHARDS + k, SHARDS, make_instruments, aligned[k], backlog)
+            InstrumentStep.resume(SHARDS + k, SHARDS, make_instruments(k), aligned[k], backlog)
             for k in range(INSTRUMENTS)
         ]
         self.messages: list[ShardMessage] = []

@@ -19,6 +19,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.core.contract import GROWTH, HEADROOM, OPENING, RECENT
+from detectors.core.emit import COUNT_MAX
 from schemas.events import SECOND_NS
 from schemas.jit import Int, inlined, kernel
 
@@ -116,3 +118,33 @@ def sum_after(subject: Any, staked: Any, outcome: Any, times: Int) -> Any:
             score *= factor
         total += score
     return total
+
+
+@kernel
+def missing_wins(subject: Any, staked: Any, gain: Any) -> Any:
+    """Return how many outcomes of ``gain`` in a row would bring an alarm.
+
+    0 where as many as a ring has positions would not.
+    """
+    for wins in range(1, RECENT + 1):
+        if sum_after(subject, staked, gain, wins) >= 1.0:
+            return np.int64(wins)
+    return np.int64(0)
+
+
+@kernel
+def judge(subject: Any, total: Any, missing: Int, has_run: bool) -> Any:  # noqa: FBT001 - kernels take no keywords
+    """Return the phase of a finding: an alarm when the scores add up to 1, headroom once a day.
+
+    0 for none. ``has_run`` says whether there is a run that headroom can speak of.
+    """
+    if total >= 1.0:
+        phase = GROWTH if subject["open"] else OPENING
+        subject["open"] = 1
+        subject["alarms"] = min(np.int64(subject["alarms"]) + 1, COUNT_MAX)
+        clear(subject)
+        return phase
+    if missing > 0 and has_run and subject["warned"] + subject["open"] == 0:
+        subject["warned"] = 1
+        return HEADROOM
+    return 0

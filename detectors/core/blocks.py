@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from detectors.core.contract import Detector
 
 # Of the tables and of how snapshots hold them. A change of either raises it; a test pins both.
-LAYOUT: Final = 5
+LAYOUT: Final = 6
 _SHOWN: Final = 16
 
 Change = Literal["added", "changed", "removed"]
@@ -79,14 +79,14 @@ def fingerprint(*dtypes: np.dtype[Any]) -> str:
 
 def block_of(detector: "Detector") -> Block:
     """Return what makes the memory of this rule its own."""
-    dtype, rule = detector.state_dtype, detector.rule
+    dtype, rule, shared = detector.state_dtype, detector.rule, detector.shared_dtype
     # All parameters, not those the pack names only: a default of the code's may change too.
     facts = [rule.parameters_hash, to_builtins(detector.params)]
     return Block(
         rule=rule.id,
         detector=detector.name,
         version=detector.state_version,
-        dtype=f"{dtype.itemsize}:{fingerprint(dtype)}",
+        dtype=f"{dtype.itemsize}:{fingerprint(*(d for d in (dtype, shared) if d is not None))}",
         parameters=sha256(orjson.dumps(facts, option=orjson.OPT_SORT_KEYS)).hexdigest()[:_SHOWN],
     )
 
@@ -106,7 +106,7 @@ def take_up(detector: "Detector", blocks: Mapping[str, tuple[str, dict[str, Any]
     key, parts = blocks.get(detector.rule.id, ("", {}))
     if key != block_of(detector).key:
         return SubjectState.of(detector.state_dtype, detector.recent)
-    return SubjectState.load(detector.state_dtype, detector.recent, parts)
+    return SubjectState.load(detector.state_dtype, detector.recent, parts, detector.shared_dtype)
 
 
 def changes_between(before: Iterable[Block], now: Iterable[Block]) -> tuple[BlockChange, ...]:

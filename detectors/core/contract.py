@@ -116,8 +116,9 @@ FINDING: Final = np.dtype(
 
 Steps = NDArray[np.void]
 Findings = NDArray[np.void]
-# A party is one account, an owner's accounts or a control group's, in one instrument.
-Subject = Literal["account", "contract", "party"]
+# A party is one account, an owner's accounts or a control group's, in one instrument. A peer is an
+# account that is compared with others of its tier.
+Subject = Literal["account", "contract", "party", "peer"]
 
 
 class RuleSpec(Struct, frozen=True, kw_only=True):
@@ -164,13 +165,75 @@ class Nearness(NamedTuple):
     figure: float
 
 
+Claim = Literal["claimed", "few peers", "few buckets", "clustered", "no lifetime"]
+
+
+class Fixed(Struct, frozen=True, kw_only=True):
+    """What a test fixed for one group of peers at a close.
+
+    Attributes
+    ----------
+    group
+        Its number.
+    claim
+        Whether a bound is claimed; else why not.
+    accounts, with_past, above, tested
+        Accounts of the group; those with enough of a past; of these, those whose null would be
+        above what a test can use; and those tested until the next close.
+    bucket_orders
+        Orders of a bucket; 0 where no bound is claimed.
+    autocorrelation_ppm
+        How much a bucket says of the next one, at that size or else at the largest with enough of
+        them; in millionths. None: too few.
+    peer_ppm
+        What one account in twenty exceeded; None: never fixed.
+    lifetime_ms
+        Orders that were cancelled sooner count, in ms; 0 where all cancelled orders do, None where
+        that could not be fixed.
+    budget_ppt
+        What one account is granted in 24 hours, in millionths of a millionth of an alarm.
+    """
+
+    group: int
+    claim: Claim
+    accounts: int
+    with_past: int = 0
+    above: int = 0
+    tested: int = 0
+    bucket_orders: int = 0
+    autocorrelation_ppm: int | None = None
+    peer_ppm: int | None = None
+    lifetime_ms: int | None = 0
+    budget_ppt: int = 0
+
+
+class FixedGroup(Struct, frozen=True, kw_only=True):
+    """What one test fixed for one group at a close.
+
+    Attributes
+    ----------
+    time_ns
+        The close.
+    rule
+        The test's.
+    tier, is_simulated
+        The group: of ``ref.account``, empty for accounts with nothing on file.
+    """
+
+    time_ns: int
+    rule: str
+    tier: str
+    is_simulated: bool
+    fixed: Fixed
+
+
 class Selection(NamedTuple):
     """Which steps a rule looks at, as its kernel takes it; see ``detectors.core.memory.admit``.
 
     Attributes
     ----------
     by_account
-        1: a subject is an account; 0: it is an account x instrument, or a party x instrument.
+        1: a subject is an account, or a peer; 0: it is an account or a party x instrument.
     rule_bit
         The rule's bit of ``STEP.rules``.
     exempt
@@ -201,6 +264,7 @@ class Detector(ABC):
     wanted: ClassVar[int]
     params_type: ClassVar[type[Struct]]
     uses_pool: ClassVar[bool] = False
+    shared_dtype: ClassVar["np.dtype[np.void] | None"] = None  # of what a group of peers shares
     is_large: ClassVar[bool] = False  # its rows are: rules of it belong in packs loaded on request
     recent: ClassVar[int] = RECENT  # how many rows a finding names
     kinds: ClassVar[frozenset[str]] = frozenset()  # of rows sent on to it, where it is aligned
@@ -209,7 +273,7 @@ class Detector(ABC):
         self.rule = rule
         self.params: Any = params
         self.selection = Selection(
-            int(self.subject == "account"),
+            int(self.subject in {"account", "peer"}),
             np.uint64(1 << rule_bit),
             rule.exempt_bits,
             self.wanted,
@@ -217,8 +281,8 @@ class Detector(ABC):
 
     @property
     def is_aligned(self) -> bool:
-        """Whether it sees several accounts' rows, in order of time (the instrument stage's)."""
-        return self.subject == "party"
+        """Whether it sees several accounts' rows or tallies, in order of time."""
+        return self.subject in {"party", "peer"}
 
     @property
     @abstractmethod
@@ -233,7 +297,8 @@ class Detector(ABC):
     def update(self, steps: Steps, state: "SubjectState", out: "FindingBuffer") -> None:
         """Take steps in order, change state rows in place, write findings (at most two a step).
 
-        ``steps`` are of dtype ``STEP``, or of ``instrument_state.TRADE`` where it is aligned.
+        ``steps`` are of dtype ``STEP``; of ``instrument_state.TRADE`` where subjects are parties,
+        and of ``peer_stage.UNIT_STEP`` where they are peers.
         """
 
     def close(self, state: "SubjectState", watermark_ns: int, out: "FindingBuffer") -> None:  # noqa: B027 - most rules have no day to judge
@@ -243,6 +308,14 @@ class Detector(ABC):
         time at which there may be something to do. May leave subjects unjudged when ``out`` is
         full; it is then called again.
         """
+
+    def fix(self, state: "SubjectState") -> list[Fixed]:
+        """Fix what counts until the next close; return it by group, in order.
+
+        Called at each close, where subjects are peers.
+        """
+        del state
+        return []
 
     def spent(self, rows: NDArray[np.void], horizon_ns: int) -> NDArray[np.bool_]:
         """Say which state rows may be forgotten: no step at the horizon or later can tell.

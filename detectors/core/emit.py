@@ -77,6 +77,15 @@ def roll(subject: Any, step: Any, memory: Any) -> None:
 
 
 @inlined
+def begin_day(subject: Any, step: Any, memory: Any) -> None:
+    """Begin a subject's day where the step does; what it saw begin earlier goes on."""
+    if begins_day(subject, step):
+        onset_ns = subject["onset_ns"]
+        roll(subject, step, memory)
+        subject["onset_ns"] = onset_ns
+
+
+@inlined
 def count_seen(subject: Any, width: Int) -> None:
     """Count a row, as far as a ring of ``width`` needs it: 0, how many, and which place is next."""
     seen = subject["seen"] + 1

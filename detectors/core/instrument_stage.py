@@ -108,7 +108,7 @@ class InstrumentStage:
     Parameters
     ----------
     detectors
-        Those of a run; the ones that are not aligned are left out.
+        Those of a run; the ones whose subject is not a party are left out.
     config
         Hash key and bounds.
     scratch
@@ -121,7 +121,7 @@ class InstrumentStage:
         config: InstrumentConfig,
         scratch: InstrumentScratch | None = None,
     ) -> None:
-        self.detectors = [d for d in detectors if d.is_aligned]
+        self.detectors = [d for d in detectors if d.subject == "party"]
         self.config = config
         self.state = InstrumentState()
         self.subjects = [SubjectState.of(d.state_dtype, d.recent) for d in self.detectors]

@@ -5,7 +5,7 @@ A subject is a row of the account (or contract) table, and its own row is found 
 chained by ``next``. Only Python grows arrays, before a batch, so no kernel runs out.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -69,8 +69,12 @@ def fetch_ahead(steps: Any, i: Int, selection: Any, memory: Any) -> None:
 def admit(step: Any, selection: Any, memory: Any) -> Any:
     """Return the state row of the step's subject; -1 where the rule does not look at the step."""
     index = _subject_of(step, selection)
-    if index < 0:
-        return np.int64(-1)
+    return np.int64(-1) if index < 0 else row_of(index, memory)
+
+
+@inlined
+def row_of(index: Int, memory: Any) -> Any:
+    """Return the state row of subject ``index``, which gets one where it has none."""
     row = np.int64(memory.heads[index & (len(memory.heads) - 1)]) - 1
     while row >= 0:
         if memory.rows[row]["subject"] == index:
@@ -183,6 +187,7 @@ class SubjectState:
 
     ``rings`` have shape (n, k): each holds the positions of k rows, for the few subjects of which a
     finding may soon be due. ``most`` is how many subjects there can be before the next ``reserve``.
+    ``shared`` holds what all peers of a group share; no row where subjects are no peers.
     """
 
     heads: NDArray[np.int32]
@@ -192,6 +197,7 @@ class SubjectState:
     node_counters: NDArray[np.int64]
     rings: NDArray[np.int64]
     most: int = 0
+    shared: NDArray[np.void] = field(default_factory=lambda: np.zeros(0, "V8"))
 
     @classmethod
     def of(cls, dtype: np.dtype[np.void], recent: int) -> "SubjectState":
@@ -281,10 +287,17 @@ class SubjectState:
             "nodes": self.nodes[: int(self.node_counters[NODES])].view(np.uint8),
             "node_counters": self.node_counters.tolist(),
             "rings": self.rings[: int(self.counters[RINGS])].reshape(-1).view(np.uint8),
+            "shared": self.shared.view(np.uint8),
         }
 
     @classmethod
-    def load(cls, dtype: np.dtype[np.void], recent: int, dumped: dict[str, Any]) -> "SubjectState":
+    def load(
+        cls,
+        dtype: np.dtype[np.void],
+        recent: int,
+        dumped: dict[str, Any],
+        shared_dtype: np.dtype[np.void] | None = None,
+    ) -> "SubjectState":
         """Rebuild from a dump."""
         rows = copied(np.frombuffer(dumped["rows"], dtype))
         return cls(
@@ -294,6 +307,7 @@ class SubjectState:
             copied(np.frombuffer(dumped["nodes"], NODE)),
             np.array(dumped["node_counters"], np.int64),
             np.frombuffer(dumped["rings"], np.int64).reshape(-1, recent).copy(),
+            shared=copied(np.frombuffer(dumped["shared"], shared_dtype or "V8")),
         )
 
 

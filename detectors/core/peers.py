@@ -299,19 +299,37 @@ class Peers:
         """The time before which no day ends by itself."""
         return int(self._meta[_DUE_NS])
 
-    def take(self, columns: EventColumns, steps: Steps, accounts: int) -> None:
-        """Take the steps of some rows; ``accounts`` is how many the account table has room for."""
+    @property
+    def tiers(self) -> list[str]:
+        """Names of tiers; the first has number 1."""
+        return list(self._names.numbers)
+
+    def take(self, steps: Steps, groups: NDArray[np.int32], accounts: int) -> None:
+        """Take the steps of some rows.
+
+        Parameters
+        ----------
+        steps
+            Shape (n,), dtype ``STEP``.
+        groups
+            What ``groups_of`` says of the rows.
+        accounts
+            How many the account table has room for.
+        """
         if accounts > len(self._rows):
             rows = zeroed((accounts,), PEER)
             put(rows[: len(self._rows)], self._rows)
             self._rows = rows
         if len(steps) > len(self._ended):
             self._ended = np.zeros(len(steps), PEER)
-        follow_peers(self._rows, self._ended, self._meta, steps, self._groups(columns, steps))
+        follow_peers(self._rows, self._ended, self._meta, steps, groups)
         self._count(self._ended)
 
-    def _groups(self, columns: EventColumns, steps: Steps) -> NDArray[np.int32]:
-        """Return the groups that rows put their accounts in; nothing where there is none."""
+    def groups_of(self, columns: EventColumns, steps: Steps) -> NDArray[np.int32]:
+        """Return the groups that rows put their accounts in, -1 for none.
+
+        Shape (n,), or (0,) where no row does.
+        """
         filed = np.flatnonzero(columns.rows["kind"] == KIND["ref.account"])
         if len(filed) == 0:
             return np.zeros(0, np.int32)

@@ -1,6 +1,6 @@
 """The reference page of detectors and rules, written from their own words and figures."""
 
-from inspect import cleandoc, getdoc
+from inspect import cleandoc
 from sys import modules
 
 import msgspec
@@ -27,6 +27,7 @@ _SUBJECTS = {
     "account": "account",
     "contract": "account and instrument",
     "party": "account, owner or control group, and instrument",
+    "peer": "an account among its peers",
 }
 
 
@@ -52,7 +53,7 @@ def _row(kind: type[Detector]) -> str:
 def _section(kind: type[Detector]) -> str:
     lines = [f"## {kind.name}", *_words(kind).splitlines()[1:], ""]
     lines += ["| parameter | default | meaning |", "|---|---|---|"]
-    said = _attributes(kind)
+    said = parameter_words(kind.params_type)
     lines += [
         f"| `{field.name}` | {field.default} | {said[field.name]} |"
         for field in msgspec.structs.fields(kind.params_type)
@@ -60,18 +61,29 @@ def _section(kind: type[Detector]) -> str:
     return "\n".join([*lines, ""])
 
 
-def _attributes(kind: type[Detector]) -> dict[str, str]:
-    """Return the parameters' words from the docstring's ``Attributes`` section."""
-    said: dict[str, str] = {}
-    name = ""
-    listed = (getdoc(kind.params_type) or "").partition("----------\n")[2]
-    for line in listed.splitlines():
-        if line and not line.startswith(" "):
-            name = line.strip()
-            said[name] = ""
-        elif name:
-            said[name] = f"{said[name]} {line.strip()}".strip()
-    return said
+def parameter_words(params: type[msgspec.Struct]) -> dict[str, str]:
+    """Return what docstrings of a ``Params`` and what it derives from say of each parameter.
+
+    Names may share a text.
+    """
+    words: dict[str, str] = {}
+    for one in reversed(params.__mro__):
+        words |= _listed(one)
+    return words
+
+
+def _listed(params: type) -> dict[str, str]:
+    """Return what one class's own docstring lists."""
+    words: dict[str, str] = {}
+    names: list[str] = []
+    section = cleandoc(params.__doc__ or "").partition("----------\n")[2]
+    for line in section.replace("``", "").splitlines():
+        if line.startswith("    "):
+            for name in names:
+                words[name] = f"{words.get(name, '')} {line.strip()}".strip()
+        elif line.strip():
+            names = [name.strip() for name in line.split(",")]
+    return words
 
 
 def _pack_section(pack: Pack) -> str:

@@ -54,7 +54,7 @@ class SentColumns:
     Attributes
     ----------
     rows
-        Shape (n,), dtype ``SENT``.
+        Shape (n,), dtype ``SENT``; or ``TALLY``, of which only names have lines.
     raw
         The bytes that the rows' ``line_start`` and ``line_length`` point into.
     """
@@ -91,17 +91,18 @@ class SentColumns:
         return SentColumns(rows, target)
 
     def __reduce__(self) -> tuple[Callable[..., "SentColumns"], tuple[Any, ...]]:
-        """Pickle with the rows' own lines."""
+        """Pickle with the rows' own lines; only what is no ``SENT`` says what it is."""
         own = self.own_lines()
-        return _received, (as_bytes(own.rows), own.raw)
+        dtype = None if own.rows.dtype == SENT else own.rows.dtype
+        return _received, (as_bytes(own.rows), own.raw, dtype)
 
 
-def _received(rows: bytearray, raw: Bytes) -> SentColumns:
-    return SentColumns(of_bytes(rows, SENT), raw)
+def _received(rows: bytearray, raw: Bytes, dtype: "np.dtype[np.void] | None" = None) -> SentColumns:
+    return SentColumns(of_bytes(rows, dtype or SENT), raw)
 
 
 def join(parts: Sequence[SentColumns]) -> SentColumns:
-    """Put parts one behind the other."""
+    """Put parts of one sort, none empty, one behind the other."""
     if len(parts) == 1:
         return parts[0]
     if not parts:

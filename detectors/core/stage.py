@@ -23,7 +23,7 @@ from detectors.core.account_state import (
     StageSettings,
 )
 from detectors.core.blocks import dump_blocks, take_up
-from detectors.core.contract import HEADROOM, Detector
+from detectors.core.contract import HEADROOM, Detector, FixedGroup
 from detectors.core.features import Features, HandOut
 from detectors.core.findings import Narrator, Who
 from detectors.core.forgetting import Forgetter
@@ -37,6 +37,7 @@ from detectors.core.sent_rows import Sender, SentColumns, files_of_nothing
 from detectors.core.stage_config import StageConfig
 from detectors.core.stretches import Stretches, cut
 from detectors.core.tables import insert
+from detectors.core.tallies import Tallier
 from schemas.alerts import Finding, Headroom
 from schemas.columns import EventColumns
 from schemas.events import SECOND_NS, AppEvent, EntitlementChanged, RefAccount
@@ -46,6 +47,7 @@ from schemas.referee import decode, names_of
 
 _BACK: Final = 2  # in the scratch's ``progress``: the account that is back
 _ROWS_AHEAD: Final = 2_048  # a table that is short grows for at least so many rows
+_NO_GROUPS: Final = np.zeros(0, np.int32)
 ROWS_AT_ONCE: Final = 8_192  # steps of so many rows stay in the processor's cache
 
 
@@ -72,6 +74,8 @@ class StageOutput:
     features: HandOut | None = None
     peers: list[PeerCounts] = field(default_factory=list)
     sent: list[SentColumns] = field(default_factory=list)
+    tallies: list[SentColumns] = field(default_factory=list)
+    fixed: list[FixedGroup] = field(default_factory=list)
 
     def extend(self, later: "StageOutput") -> None:
         """Append what later rows brought about."""
@@ -83,6 +87,8 @@ class StageOutput:
         self.headroom += later.headroom
         self.peers += later.peers
         self.sent += later.sent
+        self.tallies += later.tallies
+        self.fixed += later.fixed
 
 
 class AccountStage:
@@ -127,7 +133,7 @@ class AccountStage:
             rules_anywhere=np.uint64(rules_for(detectors, None, None)),
             zone_day_ns=config.calendars.zone_day_ns,
         )
-        aligned = [d for d in detectors if d.is_aligned]
+        aligned = [d for d in detectors if d.subject == "party"]
         self._sender = Sender(aligned) if aligned else None
         self._scratch = scratch or Scratch()
         self._room = 0  # steps that the rules can take before any must grow
@@ -138,14 +144,16 @@ class AccountStage:
         self._idle = Stretches(config.idle_ns, rows_bring_clock=config.rows_bring_clock)
         self._silent = Stretches(config.silent_ns, rows_bring_clock=config.rows_bring_clock)
         self.peers = Peers() if config.keeps_peers else None
+        has_tests = any(d.subject == "peer" for d in detectors)
+        self.tallier = Tallier(config.tenant) if has_tests else None
 
     def _table(self, detector: Detector) -> Any:
         return self.state.accounts if detector.subject == "account" else self.state.contracts
 
     @property
     def sends_on(self) -> bool:
-        """Whether some detector stands behind align and needs this stage's rows."""
-        return self._sender is not None
+        """Whether some detector stands behind align and needs this stage's rows or tallies."""
+        return self._sender is not None or self.tallier is not None
 
     def take(self, columns: EventColumns, carry: NDArray[np.int64]) -> StageOutput:
         """Take rows of this shard in lane order.
@@ -178,7 +186,9 @@ class AccountStage:
             rest_ns = self.config.silent_ns
             self._forget(resting(self.state.accounts, rest_ns, horizon_ns), horizon_ns, output)
             self._forgetter().forget_positions(rest_ns, horizon_ns, self._arrays())
-        followers: list[Follower] = [one for one in (self.features, self.peers) if one is not None]
+        followers: list[Follower] = [
+            one for one in (self.features, self.peers, self.tallier) if one is not None
+        ]
         evictor = Evictor(self.state, self._rules(), followers, horizon_ns)
         gone = evictor.let_go(rest_ns).tolist()
         self.state.totals[LET_GO] += len(gone)
@@ -197,6 +207,8 @@ class AccountStage:
     def _forget(self, silent: NDArray[np.bool_], time_ns: int, output: StageOutput) -> None:
         """Forget accounts, in the shards of instruments too."""
         accounts = self._forgetter().forget(silent, time_ns, self._arrays())
+        if self.tallier is not None:
+            self.tallier.forget(accounts)
         if self._sender is not None and len(accounts):
             output.sent.append(files_of_nothing(self.state.accounts.rows[accounts], time_ns))
 
@@ -225,8 +237,7 @@ class AccountStage:
         steps = self._scratch.steps[:taken]
         if self.features is not None:
             self.features.take(columns, steps, len(self.state.accounts.rows))
-        if self.peers is not None:
-            self.peers.take(columns, steps, len(self.state.accounts.rows))
+        self._count_among_peers(columns, steps, output)
         if self._sender is not None:
             sent = self._sender.choose(columns, steps, self._arrays(), self._scratch.chosen)
             output.sent += [] if sent is None else [sent]
@@ -236,6 +247,26 @@ class AccountStage:
             before = findings_before + bisect_left(causes, index)
             self._to_office(columns.line(index), int(steps["position"][index]), before, output)
         return taken
+
+    def _count_among_peers(
+        self, columns: EventColumns, steps: NDArray[np.void], output: StageOutput
+    ) -> None:
+        """Count what accounts do in a day, and in units for tests that compare them."""
+        accounts, groups, tiers = self.state.accounts.rows, _NO_GROUPS, list[str]()
+        if self.peers is not None:
+            groups = self.peers.groups_of(columns, steps)
+            self.peers.take(steps, groups, len(accounts))
+            tiers = self.peers.tiers
+        if self.tallier is not None:
+            tallies = self.tallier.take(columns, steps, (groups, tiers), accounts)
+            output.tallies += [] if tallies is None else [tallies]
+
+    def close_tallies(self, watermark_ns: int) -> list[SentColumns]:
+        """End the units of days that ended by the watermark, before anybody is told of it."""
+        if self.tallier is None:
+            return []
+        tallies = self.tallier.close(watermark_ns, self.state.accounts.rows)
+        return [] if tallies is None else [tallies]
 
     def _take_rows(self, columns: EventColumns, carry: NDArray[np.int64]) -> tuple[list[int], int]:
         """Turn rows into steps; return those that policy must hear of, and how many were taken."""
@@ -411,6 +442,7 @@ class AccountStage:
             "account_names": dict(self.account_names),
             "features": None if self.features is None else self.features.dump(),
             "peers": None if self.peers is None else self.peers.dump(),
+            "tallier": None if self.tallier is None else self.tallier.dump(),
             "stretches": (self._idle.start_ns, self._silent.start_ns),
         }
 
@@ -434,6 +466,9 @@ class AccountStage:
         peers = dumped.get("peers")
         if self.peers is not None and peers is not None:
             self.peers = Peers.load(peers)
+        tallier = dumped.get("tallier")
+        if self.tallier is not None and tallier is not None:
+            self.tallier = Tallier.load(self.config.tenant, tallier)
 
     def _restore_features(self, dumped: dict[str, Any] | None) -> None:
         """Take features up, or begin to count here where the snapshot was made without them."""

@@ -49,6 +49,11 @@ SETTINGS: Final = (
     "detectors.win_rate.min_units=2",
     "detectors.win_rate.threshold=0.5",
     "detectors.self_trading.trades_min=2",
+    "packs.added=peers",
+    "detectors.certified_cancels.baseline_units_min=0",
+    "detectors.certified_cancels.null_rate=0.3",
+    "detectors.certified_cancels.alarms_a_day=1000000",
+    "detectors.certified_cancels.accounts_planned=1",
 )
 EPOCH_SECONDS: Final = 0.25
 # Figures so low that an epoch has a hundred alerts and more, most of which grow.

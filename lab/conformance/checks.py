@@ -31,6 +31,7 @@ from schemas.events import SECOND_NS
 CONFIG: Final[dict[str, Any]] = {"lateness_ns": 2 * SECOND_NS}
 STATE_BYTES_MAX: Final = 80
 STATE_BYTES_MAX_RARE: Final = 160  # of parties, with eight scores, or loaded on request
+STATE_BYTES_MAX_PEER: Final = 384  # a past beside the scores, of those with ten orders and more
 _SUBJECTS: Final = 4  # of the busy days: two accounts, or their contracts
 _PARTS: Final = ("1", "7", "random")
 Parameters = Mapping[str, Any]
@@ -60,6 +61,7 @@ def says_what_it_is(name: str, parameters: Parameters) -> None:
     dtype = build_detector(rule_of(name, dict(parameters)), 0).state_dtype
     is_rare = kind.subject == "party" or kind.is_large or "scores" in (dtype.names or ())
     most = STATE_BYTES_MAX_RARE if is_rare else STATE_BYTES_MAX
+    most = STATE_BYTES_MAX_PEER if kind.subject == "peer" else most
     _require(dtype.itemsize <= most, f"A subject takes {dtype.itemsize} bytes; {most} at most.")
     _require(dtype.itemsize % 4 == 0, "A subject's row must be of whole words of four bytes.")
 
@@ -89,13 +91,21 @@ def leaves_steps_alone(name: str, parameters: Parameters) -> None:
     stage = stage_of(_rules(name, parameters), **CONFIG)
     stage.take(columns_of(events), no_carry())
     stage.close(END_NS)
-    own = stage.instruments if stage.detectors[0].is_aligned else stage
-    steps = own._scratch.steps[: len(events)]  # noqa: SLF001 - the room that its steps stand in
+    steps = _steps_of(stage)[: len(events)]
     before = steps.tobytes()
     one, state = stage.detectors[0], stage.subjects[0]
     state.reserve(state.most, len(steps), uses_pool=one.uses_pool)
     one.update(steps, state, FindingBuffer.of(2 * len(steps)))
     _require(steps.tobytes() == before, "It wrote into the steps, which other rules read.")
+
+
+def _steps_of(stage: Any) -> Any:
+    """Return the room that the steps of the first detector stand in."""
+    subject = stage.detectors[0].subject
+    if subject == "peer":
+        return stage.peers.units
+    own = stage.instruments if subject == "party" else stage
+    return own._scratch.steps  # noqa: SLF001 - nobody else asks
 
 
 def cutting_changes_nothing(name: str, parameters: Parameters) -> None:

@@ -10,14 +10,14 @@ from typing import Any, Final
 from msgspec import to_builtins
 
 from lab.bench import machine
-from lab.evaluate import baselines, layers, nulls, power, traps
+from lab.evaluate import baselines, layers, nulls, power, shares, traps
 from lab.evaluate.sizes import FULL, QUICK
 
 SEED: Final = 20261123
 
 
 def run(*, quick: bool, say: Callable[[str], None]) -> dict[str, Any]:
-    """Evaluate ``certified_win_rate``, and ``layering`` beside it.
+    """Evaluate ``certified_win_rate`` and ``certified_cancels``, and ``layering`` beside them.
 
     Parameters
     ----------
@@ -32,17 +32,21 @@ def run(*, quick: bool, say: Callable[[str], None]) -> dict[str, Any]:
         ``machine``, ``commit``, ``seed``, ``sizes`` and tables, each a list of rows: ``nulls``
         (false alarms against the bound), ``delays`` (against the oracle), ``power`` (share named
         after so many units), ``traps`` (alarms a day on accounts that did nothing wrong),
-        ``baselines`` and ``layers``; and ``charts`` (see ``lab.bench.plot``).
+        ``baselines`` and ``layers``; of cancel ratios ``share_edges`` (at the null),
+        ``share_families`` (innocents), ``share_plants`` and ``share_delays``; and ``charts`` (see
+        ``lab.bench.plot``).
     """
     sizes = QUICK if quick else FULL
     say(f"False alarms while the null holds, and where it does not: {sizes.seeds} seeds each.")
     found_nulls = nulls.measure(sizes, SEED)
     say("Delays beside those of an oracle that knows the truth.")
-    delays, shares = power.measure(sizes, SEED)
+    delays, named = power.measure(sizes, SEED)
     say("Accounts that did nothing wrong, at the budget that is shipped.")
     found_traps = traps.measure(sizes, SEED)
     say("Other ways to watch, on the same outcomes.")
     found_others = baselines.measure(sizes, SEED)
+    say(f"Cancel ratios of {sizes.share_accounts:,} accounts over {sizes.share_days} days.")
+    found_shares = shares.measure(sizes, SEED)
     say(f"Layering among makers who quote anew: {sizes.mornings} mornings.")
     found_layers = layers.measure(sizes, SEED)
     return {
@@ -52,9 +56,10 @@ def run(*, quick: bool, say: Callable[[str], None]) -> dict[str, Any]:
         "sizes": to_builtins(sizes),
         "nulls": to_builtins(found_nulls),
         "delays": to_builtins(delays),
-        "power": to_builtins(shares),
+        "power": to_builtins(named),
         "traps": to_builtins(found_traps),
         "baselines": to_builtins(found_others),
+        **{f"share_{name}": to_builtins(rows) for name, rows in found_shares._asdict().items()},
         "layers": to_builtins(found_layers),
-        "charts": [to_builtins(power.chart(shares, sizes))],
+        "charts": [to_builtins(power.chart(named, sizes))],
     }

@@ -24,6 +24,14 @@ class Sizes(Struct, frozen=True, kw_only=True):
         Accounts whose delays the median is of.
     trap_accounts, trap_days
         Accounts of each trap, and days.
+    share_accounts, share_days
+        Accounts whose cancel ratios are tested, and days.
+    share_granted
+        Alarms a day granted to each of them where alarms are counted against the bound.
+    share_plants
+        How many of them begin to cancel more, in a round of their own.
+    edge_accounts
+        Accounts of a round that all go as far as their nulls allow.
     mornings, morning_events, morning_accounts
         Mornings on which layerers are looked for, and what ordinary accounts do on each.
     """
@@ -37,6 +45,11 @@ class Sizes(Struct, frozen=True, kw_only=True):
     delay_accounts: int
     trap_accounts: int
     trap_days: int
+    share_accounts: int
+    share_days: int
+    share_granted: float
+    share_plants: int
+    edge_accounts: int
     mornings: int
     morning_events: int
     morning_accounts: int
@@ -49,6 +62,11 @@ FULL: Final = Sizes(
     delay_accounts=1_000,
     trap_accounts=20_000,
     trap_days=100,
+    share_accounts=20_000,
+    share_days=20,
+    share_granted=0.001,
+    share_plants=200,
+    edge_accounts=2_000,
     mornings=20,
     morning_events=100_000,
     morning_accounts=10_000,
@@ -62,6 +80,11 @@ QUICK: Final = Sizes(
     delay_accounts=100,
     trap_accounts=2_000,
     trap_days=5,
+    share_accounts=1_000,
+    share_days=6,
+    share_granted=0.01,
+    share_plants=40,
+    edge_accounts=500,
     mornings=2,
     morning_events=20_000,
     morning_accounts=5_000,

@@ -4,30 +4,16 @@ from collections.abc import Mapping, Sequence
 from textwrap import fill
 from typing import Any, Final
 
-from msgspec import Struct
+from lab.evaluate.share_tables import share_tables
+from lab.evaluate.table import Table, interval, number, percents, verdict
 
 _WIDTH: Final = 105  # of a page's lines
 
 
-class Table(Struct, frozen=True, kw_only=True):
-    """One table: what it answers, how to read it, and its cells; ``words`` are no numbers."""
-
-    title: str
-    note: str
-    head: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    words: tuple[str, ...] = ()
-
-    @property
-    def numbers(self) -> tuple[str, ...]:
-        """The columns that hold numbers."""
-        return tuple(name for name in self.head if name not in self.words)
-
-
 def tables(found: Mapping[str, Any]) -> list[Table]:
     """Return an evaluation's tables; ``found`` is what ``lab.evaluate.run`` returned."""
-    makers = (_nulls, _delays, _power, _traps, _baselines, _layers)
-    return [make(found) for make in makers]
+    makers = (_nulls, _delays, _power, _traps, _baselines)
+    return [*(make(found) for make in makers), *share_tables(found), _layers(found)]
 
 
 def to_markdown(found: Mapping[str, Any]) -> str:
@@ -56,10 +42,10 @@ def _nulls(found: Mapping[str, Any]) -> Table:
         (
             row["world"],
             row["what"],
-            f"{row['alarms']:,.2f} {_interval(row['alarms_interval'])}",
+            f"{row['alarms']:,.2f} {interval(row['alarms_interval'])}",
             f"{row['bound']:,.2f}",
-            _interval(row["excess_interval"]),
-            _verdict(row),
+            interval(row["excess_interval"]),
+            verdict(row),
         )
         for row in found["nulls"]
     )
@@ -78,22 +64,15 @@ def _nulls(found: Mapping[str, Any]) -> Table:
     )
 
 
-def _verdict(row: Mapping[str, Any]) -> str:
-    refuted = row["is_refuted"]
-    if row["is_claimed"]:
-        return "REFUTED" if refuted else "not refuted"
-    return "not claimed, and refuted" if refuted else "not claimed"
-
-
 def _delays(found: Mapping[str, Any]) -> Table:
     rows = tuple(
         (
             f"{row['null']:.0%}",
             f"{row['truth']:.0%}",
-            _number(row["units"]),
-            _number(row["oracle_units"]),
+            number(row["units"]),
+            number(row["oracle_units"]),
             "-" if row["ratio"] is None else f"{row['ratio']:.2f}",
-            _number(row["days"]),
+            number(row["days"]),
         )
         for row in found["delays"]
     )
@@ -137,7 +116,7 @@ def _traps(found: Mapping[str, Any]) -> Table:
             row["trap"],
             row["what"],
             "yes" if row["is_within_null"] else "no",
-            f"{row['certified']:,.2f} {_interval(row['certified_interval'])}",
+            f"{row['certified']:,.2f} {interval(row['certified_interval'])}",
             f"{row['naive']:,.0f}",
         )
         for row in found["traps"]
@@ -182,11 +161,11 @@ def _layers(found: Mapping[str, Any]) -> Table:
     rows = tuple(
         (
             row["name"],
-            f"{row['found']} of {row['layerers']} {_percents(row['recall'])}",
-            f"{row['found_within']} of {row['within']} {_percents(row['recall_within'])}",
+            f"{row['found']} of {row['layerers']} {percents(row['recall'])}",
+            f"{row['found_within']} of {row['within']} {percents(row['recall_within'])}",
             f"{row['makers']} of {row['makers_there']}",
             f"{row['others']}",
-            _percents(row["precision"]),
+            percents(row["precision"]),
         )
         for row in found["layers"]
     )
@@ -204,17 +183,3 @@ def _layers(found: Mapping[str, Any]) -> Table:
         words=("way",),
         rows=rows,
     )
-
-
-def _percents(ends: Sequence[float]) -> str:
-    low, high = ends
-    return f"[{low:.0%}, {high:.0%}]"
-
-
-def _interval(ends: Sequence[float]) -> str:
-    low, high = ends
-    return f"[{low:,.2f}, {high:,.2f}]"
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.4g}"

@@ -22,7 +22,7 @@ from schemas.hashing import murmur2_bytes
 
 EVENTS, SEED, ACCOUNTS = 16_000, 3, 600
 RULES = (
-    *(setting for setting in SETTINGS if setting.startswith("detectors.")),
+    *(setting for setting in SETTINGS if setting.startswith(("detectors.", "packs."))),
     "detectors.order_rate.actions_min=20",
     "detectors.cancel_count.cancels_min=10",
 )
@@ -87,7 +87,7 @@ def test_the_day_has_enough_in_it_to_compare(expected: Content) -> None:
     summary = expected.parts["summary"]
     assert not expected.faults
     assert len(expected.parts["alerts"]) > 100
-    assert len({alert["detector"] for alert in expected.parts["alerts"].values()}) == 8
+    assert len({alert["detector"] for alert in expected.parts["alerts"].values()}) == 9
     assert len(expected.parts["alert_updates"]) > 30
     assert len(expected.parts["notices"]) > 5
     assert summary["late"] > 5

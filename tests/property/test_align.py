@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.core.sent_rows import SENT, SentColumns, join
-from flows.align import Align, Mark, in_order
+from flows.align import Align, Mark, rows_in_order
 from flows.lanes import NEVER_NS
 from flows.steps import END_OF_TIME_NS
 from schemas.columns import KIND
@@ -108,7 +108,7 @@ def test_any_interleaving_gives_the_plain_order(
 @settings(max_examples=100, deadline=None)
 @given(rows_of_shards)
 def test_one_batch_stands_in_the_plain_order(rows: list[Row]) -> None:
-    columns = in_order(columns_of(list(enumerate(rows))))
+    columns = rows_in_order(columns_of(list(enumerate(rows))))
     assert columns.rows["position"].tolist() == plain_order(rows)
 
 

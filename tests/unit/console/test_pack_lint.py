@@ -5,8 +5,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from console.pack_lint import _lint_pack, lint_packs, parameter_words
+from console.pack_lint import _lint_pack, lint_packs
 from detectors.core.packs import Pack, load_pack, pack_names
+from detectors.core.reference import parameter_words
 from detectors.core.registry import detector_names, detector_type
 
 

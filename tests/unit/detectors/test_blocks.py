@@ -9,26 +9,32 @@ from detectors.core.contract_table import CONTRACT, OPEN_TRIP
 from detectors.core.features import FEATURE, Features
 from detectors.core.instrument_state import HOLDER, PARTY, SIDE, TRADED, InstrumentState
 from detectors.core.memory import NODE
+from detectors.core.peer_stage import PEER_ACCOUNT, PeerConfig, PeerStage
 from detectors.core.peers import PEER, Peers
 from detectors.core.registrations import REGISTRATION
 from detectors.core.registry import build_detectors
 from detectors.core.sent_rows import SENT
+from detectors.core.tallies import TALLY, UNIT_AT_HAND, Tallier
 
 OF_ACCOUNTS = (ACCOUNT, ORDER, CONTRACT, OPEN_TRIP, INSTRUMENT, REGISTRATION, FEATURE, PEER, NODE)
-TABLES = (*OF_ACCOUNTS, HOLDER, TRADED, SIDE, PARTY, SENT)
+OF_PEERS = (UNIT_AT_HAND, TALLY, PEER_ACCOUNT)
+TABLES = (*OF_ACCOUNTS, HOLDER, TRADED, SIDE, PARTY, SENT, *OF_PEERS)
 
 
 def test_a_change_of_the_tables_raises_the_layout() -> None:
     """Fails after such a change: raise LAYOUT, then put the new pair here."""
-    assert (LAYOUT, fingerprint(*TABLES)) == (5, "96f649a01442bf40")
+    assert (LAYOUT, fingerprint(*TABLES)) == (6, "3119da8188a09531")
 
 
 def test_a_change_of_how_snapshots_hold_them_raises_the_layout() -> None:
     """Fails after such a change: raise LAYOUT, then put the new pair here."""
-    parts = (AccountState(), InstrumentState(), Peers(), Features(0, "default"))
+    peers = PeerStage([], PeerConfig(("t",)))
+    parts = (
+        AccountState(), InstrumentState(), Peers(), Features(0, "default"), Tallier("t"), peers,
+    )  # fmt: skip
     whole = [part.dump() for part in parts]
     found = sha256(repr(shape_of(whole)).encode()).hexdigest()[:16]
-    assert (LAYOUT, found) == (5, "9dc0f5c7343e0688")
+    assert (LAYOUT, found) == (6, "7ceaf901ec9c7649")
 
 
 def shape_of(tree: Any) -> Any:

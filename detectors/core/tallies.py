@@ -1,0 +1,389 @@
+"""Tallies: what accounts do, in units of ten orders, for tests that compare them with their peers.
+
+A unit is ten orders of an account in the order in which they were entered, and those entered at the
+same moment as the tenth. It is over once nothing of them is open, once ten more were entered, or
+with its trading day; orders entered until then belong to no unit. So what becomes of a unit's
+orders is known before the next unit's first order comes, as a test that bets on it needs; and who
+cancels at once fills no unit sooner than others, as they would if units were filled by cancels.
+
+Ten orders that the day's end finds unfinished count as they stand; fewer are left out.
+"""
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.core import contract as c
+from detectors.core.contract import Steps
+from detectors.core.room import zeroed
+from detectors.core.sent_rows import SentColumns
+from detectors.core.tables import fetch
+from schemas.columns import Bytes, EventColumns
+from schemas.jit import Int, inlined, kernel
+from schemas.referee import names_of
+from schemas.whole_rows import copied, put
+
+UNIT_ORDERS: Final = 10
+# Cancels by the age of their order: below 1 ms, then twice as long each, and above 16.384 s.
+LIFETIME_BINS: Final = 16
+_MS: Final = 1_000_000
+_COUNT_MAX: Final = 2**16 - 1
+
+# What one account has of the unit at hand.
+UNIT_AT_HAND: Final = np.dtype(
+    [
+        ("day_end_ns", "<i8"),
+        ("begin_ns", "<i8"),  # its first and
+        ("full_ns", "<i8"),  # its last order so far were entered then
+        ("before_ns", "<i8"),  # and the unit's before it by then
+        ("position", "<i8"),  # of its latest order
+        ("day", "<i4"),
+        ("name", "<i4"),  # of which group it was last named, and in which money; 0: not today
+        ("orders", "<u2"),
+        ("canceled", "<u2"),
+        ("done", "<u2"),  # orders of which nothing is open
+        ("after", "<u2"),  # orders entered since it is full
+        ("lifetimes", "<u2", (LIFETIME_BINS,)),
+        ("group", "<u2"),  # number of the tier; 0: nothing on file
+        ("is_open", "u1"),  # the day is not over
+        ("is_simulated", "u1"),
+        ("registered", "u1"),
+        ("claimed", "u1"),
+        ("padding", "u1", (2,)),
+    ]
+)
+NAME, UNIT = range(2)  # ``TALLY.kind``
+TALLY: Final = np.dtype(
+    [
+        ("line_start", "<i8"),  # of a name: tenant, account and tier, zero bytes between
+        ("line_length", "<i4"),
+        ("kind", "u1"),
+        ("is_simulated", "u1"),
+        ("registered", "u1"),
+        ("claimed", "u1"),
+        ("event_time_ns", "<i8"),
+        ("account_1", "<u8"),
+        ("account_2", "<u8"),
+        ("position", "<i8"),
+        ("begin_ns", "<i8"),
+        ("day_end_ns", "<i8"),
+        ("day", "<i4"),
+        ("orders", "<u2"),
+        ("canceled", "<u2"),
+        ("lifetimes", "<u2", (LIFETIME_BINS,)),
+        ("row", "<i4"),  # of the batch, for a name; -1 else
+        ("group", "<i4"),
+    ]
+)
+TALLIES_A_STEP: Final = 3  # the day's last unit, one that is over, and a name
+_DUE_NS, _COUNT = range(2)  # ``meta``
+_NEVER_DUE: Final = 2**63 - 1
+_AHEAD: Final = 8
+_LOOKED_AT: Final = c.NEW | c.FIRST_CANCEL
+
+
+@inlined
+def lifetime_bin(age_ns: Int) -> Any:
+    """Return the bin of an order's age when it was cancelled."""
+    left, index = age_ns // _MS, np.int64(0)
+    while left > 0 and index < LIFETIME_BINS - 1:
+        left >>= 1
+        index += 1
+    return index
+
+
+def lifetime_below_ms(bins: int) -> int:
+    """Return the age below which the orders of the first ``bins`` bins were cancelled, in ms.
+
+    Examples
+    --------
+    >>> [lifetime_below_ms(bins) for bins in (1, 2, 15)]
+    [1, 2, 16384]
+    """
+    return 1 << (bins - 1)
+
+
+@inlined
+def _write(kind: Int, row: Int, time_ns: Int, unit: Any, account: Any, out: Any, meta: Any) -> None:
+    """Write a tally of the unit at hand, but for its lifetimes."""
+    tally = out[meta[_COUNT]]
+    meta[_COUNT] += 1
+    tally["line_start"] = 0
+    tally["line_length"] = 0
+    tally["kind"] = kind
+    tally["row"] = row
+    tally["is_simulated"] = unit["is_simulated"]
+    tally["registered"] = unit["registered"]
+    tally["claimed"] = unit["claimed"]
+    tally["event_time_ns"] = time_ns
+    tally["account_1"] = account["key_1"]
+    tally["account_2"] = account["key_2"]
+    tally["position"] = unit["position"]
+    tally["begin_ns"] = unit["begin_ns"]
+    tally["day_end_ns"] = unit["day_end_ns"]
+    tally["day"] = unit["day"]
+    tally["orders"] = unit["orders"]
+    tally["canceled"] = unit["canceled"]
+    tally["group"] = unit["group"]
+    for k in range(LIFETIME_BINS):
+        tally["lifetimes"][k] = unit["lifetimes"][k]
+
+
+@inlined
+def _empty(unit: Any) -> None:
+    unit["orders"] = 0
+    unit["canceled"] = 0
+    unit["done"] = 0
+    unit["after"] = 0
+    for k in range(LIFETIME_BINS):
+        unit["lifetimes"][k] = 0
+
+
+@kernel
+def _settle(unit: Any, time_ns: Int, account: Any, out: Any, meta: Any) -> None:
+    """Write the unit down as it stands; the next may begin."""
+    _write(np.int64(UNIT), np.int64(-1), time_ns, unit, account, out, meta)
+    unit["before_ns"] = unit["full_ns"]
+    _empty(unit)
+
+
+@kernel
+def _end_day(unit: Any, account: Any, out: Any, meta: Any) -> None:
+    """End an account's day, whoever notices it: its tally has the day's own last moment."""
+    if unit["orders"] >= UNIT_ORDERS:
+        _settle(unit, unit["day_end_ns"] - 1, account, out, meta)
+    _empty(unit)
+    unit["is_open"] = 0
+
+
+@inlined
+def _begin_day(unit: Any, step: Any, meta: Any) -> None:
+    unit["is_open"] = 1
+    unit["day"] = step["day"]
+    unit["day_end_ns"] = step["day_end_ns"]
+    unit["name"] = 0
+    meta[_DUE_NS] = min(meta[_DUE_NS], step["day_end_ns"])
+
+
+@inlined
+def _count_in(unit: Any, step: Any) -> None:
+    """Make an order one of the unit's."""
+    if unit["orders"] == 0:
+        unit["begin_ns"] = step["time_ns"]
+        unit["full_ns"] = step["time_ns"]
+        unit["is_simulated"] = np.uint8(step["what"] & c.SIMULATED != 0)
+    unit["orders"] += np.uint16(1)
+    unit["begin_ns"] = min(unit["begin_ns"], step["time_ns"])
+    unit["full_ns"] = max(unit["full_ns"], step["time_ns"])
+    unit["position"] = step["position"]
+    unit["registered"] = step["registered"]
+    unit["claimed"] = step["claimed"]
+
+
+@kernel
+def _enter(unit: Any, step: Any, i: Int, account: Any, out: Any, meta: Any) -> None:
+    """Take an order into the unit, or count it as one that came after."""
+    time_ns = step["time_ns"]
+    if time_ns <= unit["before_ns"]:
+        return
+    if unit["orders"] >= UNIT_ORDERS and time_ns > unit["full_ns"]:
+        unit["after"] += np.uint16(1)
+        if unit["after"] < UNIT_ORDERS:
+            return
+        _settle(unit, time_ns, account, out, meta)
+    is_other_money = unit["is_simulated"] != np.uint8(step["what"] & c.SIMULATED != 0)
+    if unit["orders"] == _COUNT_MAX or (unit["orders"] > 0 and is_other_money):
+        return
+    _count_in(unit, step)
+    name = 1 + 2 * np.int64(unit["group"]) + np.int64(unit["is_simulated"])
+    if unit["orders"] == UNIT_ORDERS and unit["name"] != name:
+        unit["name"] = name
+        _write(np.int64(NAME), i, time_ns, unit, account, out, meta)
+
+
+@kernel
+def _follow_order(unit: Any, step: Any, account: Any, out: Any, meta: Any) -> None:
+    """Count what became of an order, if it is one of the unit's."""
+    entered_ns = step["time_ns"] - step["age_ns"]
+    if unit["orders"] == 0 or step["age_ns"] < 0:
+        return
+    if entered_ns < unit["begin_ns"] or entered_ns > unit["full_ns"]:
+        return
+    if unit["is_simulated"] != np.uint8(step["what"] & c.SIMULATED != 0):
+        return
+    # An emergency stop is nobody's habit.
+    if step["what"] & c.FIRST_CANCEL != 0 and step["what"] & c.KILL_SWITCH == 0:
+        unit["canceled"] += np.uint16(1)
+        unit["lifetimes"][lifetime_bin(np.int64(step["age_ns"]))] += np.uint16(1)
+    unit["done"] += np.uint16(step["open_change"] < 0)
+    if unit["orders"] >= UNIT_ORDERS and unit["done"] >= unit["orders"]:
+        _settle(unit, step["time_ns"], account, out, meta)
+
+
+@kernel
+def _follow(unit: Any, step: Any, i: Int, account: Any, out: Any, meta: Any) -> None:
+    """Let a step change the unit of its account; one of an earlier day changes nothing."""
+    is_over = step["day"] > unit["day"] or step["time_ns"] >= unit["day_end_ns"]
+    if unit["is_open"] and is_over:
+        _end_day(unit, account, out, meta)
+    if step["day"] < unit["day"]:
+        return
+    if step["what"] & c.NEW:
+        if not unit["is_open"]:
+            _begin_day(unit, step, meta)
+        _enter(unit, step, i, account, out, meta)
+    elif unit["is_open"]:
+        _follow_order(unit, step, account, out, meta)
+
+
+@kernel
+def follow_units(units: Any, accounts: Any, out: Any, meta: Any, steps: Any, groups: Any) -> None:
+    """Let steps change the units of their accounts, and write tallies.
+
+    Parameters
+    ----------
+    units
+        Shape (accounts,), dtype ``UNIT_AT_HAND``.
+    accounts
+        Shape (accounts,), dtype ``ACCOUNT``.
+    out
+        Shape (``TALLIES_A_STEP`` n,), dtype ``TALLY``: receives tallies.
+    meta
+        Shape (2,), int64: when the earliest open day ends, how many stand in ``out``.
+    steps
+        Shape (n,), dtype ``STEP``.
+    groups
+        Shape (n,) or (0,), int32: the group that the row puts its account in; -1 for none.
+    """
+    for i in range(len(steps)):
+        step = steps[i]
+        if i + _AHEAD < len(steps) and steps[i + _AHEAD]["account"] >= 0:
+            fetch(units, steps[i + _AHEAD]["account"])
+        if step["account"] < 0:
+            continue
+        unit = units[step["account"]]
+        if len(groups) and groups[i] >= 0:
+            unit["group"] = groups[i]
+        if step["what"] & _LOOKED_AT != 0 or step["open_change"] < 0:
+            _follow(unit, step, np.int64(i), accounts[step["account"]], out, meta)
+
+
+@kernel
+def end_days(units: Any, accounts: Any, out: Any, meta: Any, watermark_ns: Int) -> None:
+    """End every open day that is over by the watermark; ``out`` has room for one tally each."""
+    meta[_DUE_NS] = _NEVER_DUE
+    for i in range(len(units)):
+        unit = units[i]
+        if unit["is_open"] == 0:
+            continue
+        if unit["day_end_ns"] <= watermark_ns:
+            _end_day(unit, accounts[i], out, meta)
+        else:
+            meta[_DUE_NS] = min(meta[_DUE_NS], unit["day_end_ns"])
+
+
+class Tallier:
+    """The units at hand of one shard's accounts; see the module's words.
+
+    Parameters
+    ----------
+    tenant
+        Of lines that name none.
+    """
+
+    def __init__(self, tenant: str) -> None:
+        self._tenant = tenant
+        self._units = np.zeros(0, UNIT_AT_HAND)
+        self._out = np.zeros(0, TALLY)
+        self._meta = np.array([_NEVER_DUE, 0], np.int64)
+
+    def take(
+        self,
+        columns: EventColumns,
+        steps: Steps,
+        groups: tuple[NDArray[np.int32], list[str]],
+        accounts: NDArray[np.void],
+    ) -> SentColumns | None:
+        """Take the steps of some rows; return their tallies.
+
+        Parameters
+        ----------
+        columns, steps
+            The rows, and what they mean.
+        groups
+            The group each row puts its account in (see ``Peers.groups_of``), and the tiers' names.
+        accounts
+            The account table's rows.
+        """
+        if len(accounts) > len(self._units):
+            units = zeroed((len(accounts),), UNIT_AT_HAND)
+            put(units[: len(self._units)], self._units)
+            self._units = units
+        if TALLIES_A_STEP * len(steps) > len(self._out):
+            self._out = zeroed((TALLIES_A_STEP * len(steps),), TALLY)
+        follow_units(self._units, accounts, self._out, self._meta, steps, groups[0])
+        return self._written(self._out, columns, groups[1])
+
+    def close(self, watermark_ns: int, accounts: NDArray[np.void]) -> SentColumns | None:
+        """End the days that are over by the watermark; return their tallies.
+
+        Called before anybody is told that the shard has come so far.
+        """
+        if int(self._meta[_DUE_NS]) > watermark_ns:
+            return None
+        out = zeroed((len(self._units),), TALLY)
+        end_days(self._units, accounts, out, self._meta, watermark_ns)
+        return self._written(out, None, [])
+
+    def _written(
+        self, out: NDArray[np.void], columns: EventColumns | None, tiers: list[str]
+    ) -> SentColumns | None:
+        count, self._meta[_COUNT] = int(self._meta[_COUNT]), 0
+        if count == 0:
+            return None
+        tallies, raw = copied(out[:count]), bytearray()
+        for index in np.flatnonzero(tallies["kind"] == NAME).tolist():
+            assert columns is not None, "only rows bring names"
+            name = self._name(columns, tallies[index], tiers)
+            tallies["line_start"][index], tallies["line_length"][index] = len(raw), len(name)
+            raw += name
+        data: Bytes = np.frombuffer(bytes(raw), np.uint8)
+        return SentColumns(tallies, data)
+
+    def _name(self, columns: EventColumns, tally: np.void, tiers: list[str]) -> bytes:
+        names, group = names_of(columns.line(int(tally["row"]))), int(tally["group"])
+        tier = tiers[group - 1] if group else ""
+        return "\0".join((names.tenant or self._tenant, names.account_id or "", tier)).encode()
+
+    def needs(self, count: int) -> NDArray[np.bool_]:
+        """Say which of the first ``count`` accounts have an open day."""
+        held = np.zeros(count, np.bool_)
+        rows = self._units[:count]
+        held[: len(rows)] = rows["is_open"] > 0
+        return held
+
+    def forget(self, accounts: NDArray[np.int64]) -> None:
+        """Take accounts out of their groups."""
+        self._units["group"][accounts[accounts < len(self._units)]] = 0
+
+    def let_go(self, accounts: NDArray[np.int64]) -> None:
+        """Forget accounts whose rows others may have from now on."""
+        self._units[accounts[accounts < len(self._units)]] = np.zeros((), UNIT_AT_HAND)
+
+    def dump(self) -> dict[str, Any]:
+        """Return everything; rows, as bytes, are the ones at work: a snapshot copies."""
+        used = np.flatnonzero((self._units["day"] != 0) | (self._units["group"] != 0))
+        end = int(used[-1]) + 1 if len(used) else 0
+        return {
+            "units": self._units[:end].view(np.uint8),
+            "due_ns": int(self._meta[_DUE_NS]),
+        }
+
+    @classmethod
+    def load(cls, tenant: str, dumped: dict[str, Any]) -> "Tallier":
+        """Rebuild from a dump."""
+        tallier = cls(tenant)
+        tallier._units = copied(np.frombuffer(dumped["units"], UNIT_AT_HAND))
+        tallier._meta[_DUE_NS] = dumped["due_ns"]
+        return tallier

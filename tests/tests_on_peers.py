@@ -1,0 +1,53 @@
+"""Days of accounts that differ, for tests that compare them."""
+
+from typing import Any
+
+import numpy as np
+
+from schemas.events import SECOND_NS
+
+START_NS = 1_772_582_400 * SECOND_NS
+DAY_S = 86_400
+ACCOUNTS, DAYS = 30, 5
+# Parameters for so few of them.
+FEW = {
+    "baseline_units_min": 4,
+    "peers_min": 3,
+    "alarms_a_day": 20.0,
+    "tests": 1,
+    "autocorrelation_max": 0.4,
+}
+Event = dict[str, Any]
+
+
+def busy_market(seed: int) -> list[Event]:
+    """Return days of accounts that differ; two of them change their ways after three days."""
+    rng = np.random.default_rng(seed)
+    rates = rng.uniform(0.1, 0.5, ACCOUNTS)
+    events: list[Event] = []
+
+    def add(kind: str, day: int, seconds: float, account: int, **fields: Any) -> None:
+        time_ns = START_NS + day * DAY_S * SECOND_NS + round(seconds * SECOND_NS)
+        head = {"kind": kind, "source": "s", "event_id": f"e{len(events)}"}
+        events.append(head | {"event_time_ns": time_ns, "account_id": f"A{account}"} | fields)
+
+    for account in range(0, ACCOUNTS, 2):
+        add("ref.account", 0, account / 10, account, tier="T")
+    for day in range(DAYS):
+        for account in range(ACCOUNTS):
+            rate = 0.97 if day >= 3 and account < 2 else rates[account]
+            now = 3_600.0 + account
+            for number in range(int(rng.integers(100, 250))):
+                now += 0.0 if rng.random() < 0.05 else float(rng.choice((0.02, 5.0, 20.0)))
+                order = {"order_id": f"{account}-{day}-{number}"}
+                money = {"is_simulated": True} if rng.random() < 0.02 else {}
+                what = {"instrument": "I", "venue": "TEST", "side": "buy", "quantity": 1}
+                add("order.new", day, now, account, price=10, **order, **what, **money)
+                if rng.random() < rate:
+                    ages = (rng.uniform(0.001, 0.4), 3.0, 40.0)[: 1 if rate > 0.9 else 3]
+                    later = now + float(rng.choice(ages))
+                    add("order.cancel", day, later, account, reason="user", **order)
+                elif rng.random() < 0.95:
+                    body = {**what, **order, "price": 10, "fill_id": f"f{len(events)}"}
+                    add("fill", day, now + 0.5, account, **body)
+    return sorted(events, key=lambda event: int(event["event_time_ns"]))
