@@ -72,8 +72,9 @@ class ShareBank:
         self.state.reserve(self.accounts, count, uses_pool=False)
         out = FindingBuffer.of(2 * count)
         before = self._granted_ns()
+        firsts_ns = self._firsts_ns(units)
         self.detector.update(units, self.state, out)
-        self._count_granted(before)
+        self._count_granted(np.where(before > 0, before, firsts_ns))
         self.fixed = self.detector.fix(self.state)
         self._day += 1
         found = out.take()
@@ -108,13 +109,23 @@ class ShareBank:
         granted[rows["subject"]] = rows["granted_ns"]
         return granted
 
-    def _count_granted(self, before: Ints) -> None:
-        """Add up what was granted since; nothing is the first time.
+    def _firsts_ns(self, units: NDArray[np.void]) -> Ints:
+        """Return when each account's first bucket of a day ends, from which on it is granted."""
+        order = np.argsort(units["account"], kind="stable")
+        accounts = units["account"][order]
+        turns = np.arange(len(order)) - np.searchsorted(accounts, accounts)
+        ends = order[turns == max(self.size, 1) - 1]
+        firsts = np.zeros(self.accounts, np.int64)
+        firsts[units["account"][ends]] = units["time_ns"][ends]
+        return firsts
+
+    def _count_granted(self, since: Ints) -> None:
+        """Add up what was granted since.
 
         Of accounts with units on most days no time is lost to the limit of a day between two.
         """
-        passed = np.where(before > 0, self._granted_ns() - before, 0)
-        self.granted += self.budget * float(passed.sum()) / DAY_NS
+        passed = np.where(since > 0, self._granted_ns() - since, 0)
+        self.granted += self.budget * float(np.maximum(passed, 0).sum()) / DAY_NS
 
 
 def times_of(count: int) -> Ints:
