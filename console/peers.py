@@ -10,9 +10,10 @@ from console import options, screen
 from console.commands import Command, group, takes
 from console.notices import control_place
 from detectors.core.contract import FixedGroup
+from detectors.core.ranking import Review
 from flows.control import ControlLog
 from flows.control_topic import open_control
-from flows.market import QUANTILES, PeerGroup, read_fixed, read_groups
+from flows.market import QUANTILES, PeerGroup, read_fixed, read_groups, read_reviews
 
 _NAMES: Final = {
     "orders": "orders",
@@ -31,6 +32,7 @@ Examples
 --------
 $ tapewatch peers list --data run1
 $ tapewatch peers tests --data run1
+$ tapewatch peers review --data run1
 """)
 
 
@@ -70,6 +72,43 @@ def peers_tests(asked: options.Reading) -> None:
         "switches on, and fix what they rest on at midnight UTC."
     )
     _show(asked, read_fixed, _fixed_table, none)
+
+
+@app.command("review", cls=Command)
+@takes(options.Reading)
+def peers_review(asked: options.Reading) -> None:
+    """List the accounts whose day was most unusual in their tier, latest day first.
+
+    Ranked by the model or function that review.model or review.score names. No bound is claimed for
+    a ranking: it says where to look first.
+
+    Examples
+    --------
+    $ tapewatch peers review --data run1
+    $ tapewatch peers review --data run1 --json
+    """
+    none = (
+        "No day was ranked yet: review.model or review.score says by what, and midnight UTC when."
+    )
+    _show(asked, read_reviews, _review_table, none)
+
+
+def _review_table(reviews: list[Review]) -> Table:
+    numbers = ("score", "cancelled", "within 1 s", "filled", "won")
+    table = screen.table("close (UTC)", "tier", "account", *numbers, right=numbers)
+    for one in reversed(reviews):
+        tier = (one.tier or _NONE) + (" (simulated)" if one.is_simulated else "")
+        for number, row in enumerate(one.rows):
+            shares = (row.summary[f"{name}_share"] for name in ("cancel", "quick", "fill", "win"))
+            table.add_row(
+                screen.time_text(one.time_ns, is_short=True) if number == 0 else "",
+                screen.plain(f"{tier}, {one.accounts:,} accounts") if number == 0 else "",
+                screen.plain(row.account_id),
+                f"{float(row.score):.3f}",
+                *(f"{float(share):.0%}" for share in shares),
+                end_section=number == len(one.rows) - 1,
+            )
+    return table
 
 
 def _show(

@@ -28,6 +28,7 @@ ControlKind: TypeAlias = Literal[
     "calendar",
     "peer_quantiles",
     "budget",
+    "review",
 ]
 KINDS: Final = frozenset(get_args(ControlKind))
 _BUSY_SECONDS: Final = 30.0

@@ -137,7 +137,9 @@ class InstrumentStep:
         watermark_ns = self.align.released_ns
         self._close(watermark_ns, output)
         is_last = watermark_ns == END_OF_TIME_NS
-        is_news = output.findings or output.headroom or output.fixed or is_last
+        if is_last and self.peers is not None:
+            output.extend(self.peers.end())
+        is_news = output.findings or output.headroom or output.fixed or output.reviews or is_last
         if not is_news and watermark_ns < self.told_ns + _TELL_EVERY_NS:
             return []
         self.told_ns = watermark_ns
@@ -150,7 +152,7 @@ class InstrumentStep:
 
     def _message(self, output: StageOutput, *, is_last: bool) -> ShardMessage:
         rests_on: list[tuple[int, Arrival]] = []
-        if output.findings or output.fixed:
+        if output.findings or output.fixed or output.reviews:
             rests_on, self.arrivals = self.arrivals, []
         number, self.next_number = self.next_number, self.next_number + 1
         return ShardMessage(
@@ -161,6 +163,7 @@ class InstrumentStep:
             findings=output.findings,
             headroom=output.headroom,
             fixed=output.fixed,
+            reviews=output.reviews,
             totals=self.totals(),
             is_last=is_last,
             is_aligned=True,

@@ -23,11 +23,13 @@ from detectors.core.peers import (
     bin_top,
     quantile,
 )
+from detectors.core.ranking import Review
 from flows.control import ControlLog
 from flows.steps import ShardMessage
 
 KIND: Final = "peer_quantiles"
 KIND_FIXED: Final = "budget"
+KIND_REVIEW: Final = "review"
 QUANTILES: Final = {"q10": 100, "q50": 500, "q90": 900, "q95": 950, "q99": 990}
 _PERCENT: Final = "_percent"
 
@@ -173,3 +175,15 @@ def write_fixed(control: ControlLog, one: FixedGroup) -> None:
 def read_fixed(control: ControlLog) -> list[FixedGroup]:
     """Return what tests fixed at closes, in the order in which it was written down."""
     return [convert(r.body, FixedGroup) for r in control.read() if r.kind == KIND_FIXED]
+
+
+def write_review(control: ControlLog, review: Review) -> None:
+    """Append a daily review to the control log; the same again changes nothing."""
+    kind = "simulated" if review.is_simulated else "real"
+    key = f"{KIND_REVIEW}/{review.time_ns}/{kind}/{review.tier}"
+    control.append("review", review.time_ns, to_builtins(review), key)
+
+
+def read_reviews(control: ControlLog) -> list[Review]:
+    """Return every daily review, in the order in which they were written down."""
+    return [convert(r.body, Review) for r in control.read() if r.kind == KIND_REVIEW]

@@ -15,6 +15,7 @@ from detectors.core.contract import Detector
 from detectors.core.instrument_stage import InstrumentConfig, InstrumentScratch, InstrumentStage
 from detectors.core.memory import Scratch
 from detectors.core.peer_stage import PeerConfig, PeerStage
+from detectors.core.ranking import RankingSpec
 from detectors.core.registry import build_detectors, detector_names, detector_type
 from detectors.core.stage import AccountStage
 from detectors.core.stage_config import StageConfig
@@ -168,7 +169,17 @@ class Plan:
     def instrument_shards(self) -> int:
         """How many shards instruments are dealt to; 0 where no rule in use needs any."""
         is_needed = any(detector.is_aligned for detector in self.detectors())
+        is_needed = is_needed or self._ranking().is_wanted
         return instrument_shards(self.shards) if is_needed else 0
+
+    def _ranking(self) -> RankingSpec:
+        """Return what the daily review is made by."""
+        return RankingSpec(
+            model=str(self.config.value("review.model")),
+            parameters=dict(self.config.value("review.parameters")),
+            score=str(self.config.value("review.score")),
+            rows=int(self.config.value("review.rows")),
+        )
 
     def identities(self) -> tuple[InputSource, ...]:
         """Return what the inputs are, whatever they are called; reads every file once."""
@@ -301,6 +312,7 @@ class Plan:
                 int(config.value("features.every_ns")) if config.value("outputs.features") else None
             ),
             keeps_peers=bool(config.value("peers.count")),
+            keeps_units=self._ranking().is_wanted,
             idle_ns=int(config.value("accounts.idle_ns")),
             silent_ns=int(config.value("accounts.silent_ns")),
             rows_bring_clock=not self.is_live,
@@ -337,12 +349,13 @@ class Plan:
             idle_ns=int(self.config.value("accounts.idle_ns")),
         )
         detectors, scratch = self.detectors(), InstrumentScratch()  # as for accounts
-        has_peers = any(detector.subject == "peer" for detector in detectors)
+        peers = PeerConfig(source.lane_names, self._ranking())
+        has_peers = peers.ranking.is_wanted or any(d.subject == "peer" for d in detectors)
 
         def make(index: int) -> BehindAlign:
             is_here = has_peers and index == PEER_SHARD
-            peers = PeerStage(detectors, PeerConfig(source.lane_names)) if is_here else None
-            return BehindAlign(InstrumentStage(detectors, config, scratch), peers)
+            compared = PeerStage(detectors, peers) if is_here else None
+            return BehindAlign(InstrumentStage(detectors, config, scratch), compared)
 
         return make
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from detectors.core.contract import FixedGroup
 from detectors.core.features import HandOut
 from detectors.core.peers import PeerCounts
+from detectors.core.ranking import Review
 from detectors.core.sent_rows import join
 from detectors.core.stage import AccountStage, OfficeEvent, StageOutput
 from flows.align import Mark, SentPart
@@ -62,6 +63,7 @@ class ShardMessage(Struct, kw_only=True):
     features: HandOut | None = None
     peers: list[PeerCounts] = []
     fixed: list[FixedGroup] = []
+    reviews: list[Review] = []
     # When the block (aligned: the oldest row of a finding) was read, by the steady clock: nothing
     # is decided by it.
     read_ns: int = 0

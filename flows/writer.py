@@ -17,12 +17,20 @@ from msgspec import json as msgspec_json
 from msgspec import structs
 
 from detectors.core.contract import FixedGroup
+from detectors.core.ranking import Review
 from flows.acts import Act
 from flows.arrivals import Arrival, ArrivalLog
 from flows.control import ControlLog
 from flows.lanes import NEVER_NS
 from flows.live_outputs import LiveOutputs
-from flows.market import MarketState, MarketStep, PeerGroup, write_down, write_fixed
+from flows.market import (
+    MarketState,
+    MarketStep,
+    PeerGroup,
+    write_down,
+    write_fixed,
+    write_review,
+)
 from flows.notices import CONTROL_KINDS
 from flows.observe.observer import AlertMade, Observer
 from flows.policy import Policy
@@ -140,8 +148,9 @@ class WriterStep:
             batch.dead_letters += [self._dead_letter(line) for line in message.lost]
             self._count(message)
             groups += self.market.take(message)
-        if groups or fixed:
-            self._fix(groups, fixed)
+        reviews = [one for message in messages for one in message.reviews]
+        if groups or fixed or reviews:
+            self._fix(groups, fixed, reviews)
         self.unsummarised += len(messages)
         self._commit(acts, batch, alerts)
         self.outputs.live.send(messages, batch.alerts)
@@ -214,13 +223,20 @@ class WriterStep:
             self.outputs.arrivals.append(self.unwritten)
             self.unwritten = []
 
-    def _fix(self, groups: Sequence[PeerGroup], fixed: Sequence[FixedGroup]) -> None:
-        """Write down what all shards counted together, and what tests rest on until next time."""
+    def _fix(
+        self,
+        groups: Sequence[PeerGroup],
+        fixed: Sequence[FixedGroup],
+        reviews: Sequence[Review],
+    ) -> None:
+        """Write down what all shards counted together, what tests rest on, and who to look at."""
         self._write_arrivals()
         for group in groups:
             write_down(self.outputs.control, group)
         for one in fixed:
             write_fixed(self.outputs.control, one)
+        for review in reviews:
+            write_review(self.outputs.control, review)
 
     def _append(self, acts: Sequence[Act]) -> list[Receipt]:
         if not acts:

@@ -10,6 +10,7 @@ from detectors.core.contract import Detector
 from detectors.core.instrument_stage import InstrumentConfig, InstrumentStage
 from detectors.core.memory import SubjectState
 from detectors.core.peer_stage import PeerConfig, PeerStage
+from detectors.core.ranking import RankingSpec
 from detectors.core.sent_rows import join
 from detectors.core.stage import AccountStage, StageOutput
 from detectors.core.stage_config import StageConfig
@@ -30,9 +31,16 @@ class Stages:
         All rules.
     config
         Of the account stage; the others' follow from it.
+    ranking
+        What the daily review is made by; nothing without.
     """
 
-    def __init__(self, detectors: Sequence[Detector], config: StageConfig) -> None:
+    def __init__(
+        self,
+        detectors: Sequence[Detector],
+        config: StageConfig,
+        ranking: RankingSpec | None = None,
+    ) -> None:
         self.accounts = AccountStage(detectors, config)
         self.instruments = InstrumentStage(
             detectors,
@@ -43,7 +51,7 @@ class Stages:
                 idle_ns=config.idle_ns,
             ),
         )
-        self.peers = PeerStage(detectors, PeerConfig(config.lane_names))
+        self.peers = PeerStage(detectors, PeerConfig(config.lane_names, ranking or RankingSpec()))
         self.align = Align(1)
         self.tallies = Align(1, tallies_in_order)
         self._config = config
@@ -77,6 +85,8 @@ class Stages:
         self.tallies.add(join(tallies), [mark])
         found = self.instruments.take(self.align.release())
         found.extend(self.peers.take(self.tallies.release()))
+        if watermark_ns >= END_OF_TIME_NS:
+            found.extend(self.peers.end())
         return found
 
     def close(self, watermark_ns: int = END_OF_TIME_NS) -> StageOutput:

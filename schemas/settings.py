@@ -123,6 +123,10 @@ SETTINGS: Final = (
     Setting("outputs.features", "", "redis://HOST:PORT/DB", "Each account's live features are held here as a hash, after they were committed; memory: keeps them in the process, for tests.", changes_results=False),
     Setting("outputs.features_ttl_seconds", 7 * 86_400, "seconds", "An account whose features are not written for so long is forgotten by Redis; 0 keeps it for ever.", 0, 3_650 * 86_400, changes_results=False),
     Setting("peers.count", True, "true or false", "Count what accounts do in a day, by tier, and fix the quantiles in the control log when the day is over."),
+    Setting("review.model", "", "River model", "Rank each tier's accounts by how unusual their day was, by this model: HalfSpaceTrees, LocalOutlierFactor or OneClassSVM; empty ranks nobody."),
+    Setting("review.parameters", {}, "parameter = number", "Given to the model beside our defaults, such as n_trees, height and window_size.", type=dict[str, float]),
+    Setting("review.score", "", "package.module:function", "Rank by this function of a day's summary instead of a model: score(summary) gives a number, the higher the more unusual."),
+    Setting("review.rows", 20, "accounts", "So many accounts of a tier and day are listed.", 1, 10_000),
     Setting("features.every_ns", SECOND_NS, "ns of event time", "An account's live features are handed out at most about once in so much event time of its shard; 0 hands them out with every block.", 0, 24 * HOUR_NS, changes_results=False),
     Setting("outputs.alert_stream", "", "redis://HOST:PORT/DB?stream=NAME&maxlen=COUNT", "Alerts are added to this Redis stream whenever one changes, after they were committed; by default to tapewatch.alerts, which holds about 100000.", changes_results=False),
 

@@ -51,3 +51,11 @@ def busy_market(seed: int) -> list[Event]:
                     body = {**what, **order, "price": 10, "fill_id": f"f{len(events)}"}
                     add("fill", day, now + 0.5, account, **body)
     return sorted(events, key=lambda event: int(event["event_time_ns"]))
+
+
+def share_cancelled(summary: dict[str, float]) -> float:
+    return summary["cancel_share"]
+
+
+def no_number(summary: dict[str, float]) -> float:
+    return float("nan") * summary["orders"]

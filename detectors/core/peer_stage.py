@@ -19,11 +19,12 @@ from detectors.core.findings import Narrator, Who
 from detectors.core.idle import live, remove_rows
 from detectors.core.memory import FindingBuffer, SubjectState
 from detectors.core.peers import GROUPS_MAX, OTHER
+from detectors.core.ranking import Ranking, RankingSpec, Review, summary_of
 from detectors.core.sent_rows import SentColumns
 from detectors.core.stage import StageOutput
 from detectors.core.stage_config import Names
 from detectors.core.tables import Table, find, insert
-from detectors.core.tallies import LIFETIME_BINS, NAME
+from detectors.core.tallies import COUNTS, DAY, LIFETIME_BINS, NAME
 from schemas.events import SECOND_NS
 from schemas.jit import Int, inlined, kernel
 from schemas.referee import Names as EventNames
@@ -47,6 +48,10 @@ UNIT_STEP: Final = np.dtype(
         ("padding", "u1", (3,)),
     ]
 )
+DAY_STEP: Final = np.dtype(
+    [("account", "<i4"), ("group", "<i4"), ("counts", "<u4", (COUNTS,))],
+)
+_COUNTED: Final = ("orders", "cancels", "quick", "fills", "closing", "wins")
 PEER_ACCOUNT: Final = np.dtype(
     [
         ("key_1", "<u8"),
@@ -66,6 +71,7 @@ class PeerConfig(Struct, frozen=True):
     """What the stage must know beside its tests."""
 
     lane_names: Names
+    ranking: RankingSpec = RankingSpec()
 
 
 class _Accounts(NamedTuple):
@@ -149,7 +155,11 @@ class PeerStage:
         self.subjects = [self._fresh(detector) for detector in self.detectors]
         self.names: dict[int, tuple[str, str]] = {}
         self.groups: dict[tuple[str, bool], int] = {}
+        self.days = np.zeros(0, DAY_STEP)  # that ended since the latest close
+        self.rankings: dict[int, Ranking] = {}
         self.next_close_ns: int | None = None
+        if config.ranking.is_wanted:
+            Ranking(config.ranking)  # refuses what cannot be had, before anything is read
         self.units = np.zeros(0, UNIT_STEP)
         self._buffer = FindingBuffer.of(2)
 
@@ -178,6 +188,13 @@ class PeerStage:
                 start = stop
         return output
 
+    def end(self) -> StageOutput:
+        """Close what is open at the end of all input, as the next close would."""
+        output = StageOutput()
+        if self.next_close_ns is not None:
+            self._pass_close(self.next_close_ns, output)
+        return output
+
     def _close_before(self, time_ns: int) -> int:
         """Return the next close; the first one comes after the first tally."""
         if self.next_close_ns is None:
@@ -189,8 +206,9 @@ class PeerStage:
         assert self.next_close_ns is not None, "there was a tally before"
         closed_ns = self.next_close_ns
         self.next_close_ns = (time_ns // DAY_NS + 1) * DAY_NS
-        self._let_go(closed_ns)
         names = {number: key for key, number in self.groups.items()}
+        self._review(closed_ns, names, output)
+        self._let_go(closed_ns)
         for detector, state in zip(self.detectors, self.subjects, strict=True):
             for fixed in detector.fix(state):
                 tier, is_simulated = names[fixed.group]
@@ -203,6 +221,34 @@ class PeerStage:
                         fixed=fixed,
                     )
                 )
+
+    def _review(
+        self, closed_ns: int, names: dict[int, tuple[str, bool]], output: StageOutput
+    ) -> None:
+        """Rank the days that ended before the close, in each group."""
+        days, self.days = self.days, np.zeros(0, DAY_STEP)
+        for group in np.unique(days["group"]).tolist():
+            ranking = self.rankings.get(group) or Ranking(self.config.ranking)
+            self.rankings[group] = ranking
+            own = days[days["group"] == group]
+            accounts, rows, drifted = ranking.rank(
+                (*self.names[account], summary_of(dict(zip(_COUNTED, counts, strict=True))))
+                for account, counts in zip(
+                    own["account"].tolist(), own["counts"].tolist(), strict=True
+                )
+            )
+            tier, is_simulated = names[group]
+            output.reviews.append(
+                Review(
+                    time_ns=closed_ns,
+                    tier=tier,
+                    is_simulated=is_simulated,
+                    scored_by=ranking.scored_by,
+                    accounts=accounts,
+                    rows=rows,
+                    drifted=drifted,
+                )
+            )
 
     def _let_go(self, closed_ns: int) -> None:
         """Let go of accounts that had no unit for long."""
@@ -238,7 +284,17 @@ class PeerStage:
         meet_accounts(accounts, tallies.rows, groups, units)
         for index, (tenant, account_id, _) in zip(named, who, strict=True):
             self.names[int(units["account"][index])] = (tenant, account_id)
+        if self.config.ranking.is_wanted:
+            self._keep_days(tallies.rows, units)
         self._test(units, output)
+
+    def _keep_days(self, tallies: NDArray[np.void], units: NDArray[np.void]) -> None:
+        """Keep the days among some tallies until the close."""
+        over = np.flatnonzero((tallies["kind"] == DAY) & (units["group"] >= 0))
+        days = np.zeros(len(over), DAY_STEP)
+        days["account"], days["group"] = units["account"][over], units["group"][over]
+        days["counts"] = tallies["counts"][over]
+        self.days = np.concatenate([self.days, days])
 
     def _group(self, tier: str, is_simulated: bool) -> int:  # noqa: FBT001 - half of the key
         is_new = (tier, is_simulated) not in self.groups
@@ -276,6 +332,8 @@ class PeerStage:
             "names": dict(self.names),
             "groups": [(*key, number) for key, number in self.groups.items()],
             "next_close_ns": self.next_close_ns,
+            "days": self.days.view(np.uint8),
+            "rankings": {group: ranking.dump() for group, ranking in self.rankings.items()},
         }
 
     def restore(self, dumped: Mapping[str, Any]) -> None:
@@ -288,3 +346,7 @@ class PeerStage:
         self.names = dict(dumped["names"])
         self.groups = {(tier, is_simulated): n for tier, is_simulated, n in dumped["groups"]}
         self.next_close_ns = dumped["next_close_ns"]
+        self.days = np.frombuffer(dumped["days"], DAY_STEP).copy()
+        for group, held in dumped["rankings"].items():
+            self.rankings[group] = Ranking(self.config.ranking)
+            self.rankings[group].restore(held)

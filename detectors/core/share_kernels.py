@@ -20,7 +20,7 @@ from detectors.core.betting import (
 from detectors.core.contract import HEADROOM, RECENT
 from detectors.core.emit import COMMON_STATE, begin_day, emit_step, remember
 from detectors.core.memory import row_of
-from detectors.core.tallies import LIFETIME_BINS, NAME, UNIT_ORDERS
+from detectors.core.tallies import LIFETIME_BINS, UNIT, UNIT_ORDERS
 from schemas.jit import Int, inlined, kernel
 
 # Sizes of buckets that are tried, in units.
@@ -295,7 +295,7 @@ def follow_shares(
     """
     for i in range(len(units)):
         unit = units[i]
-        if unit["kind"] == NAME or unit["group"] < 0 or unit["registered"] & exempt != 0:
+        if unit["kind"] != UNIT or unit["group"] < 0 or unit["registered"] & exempt != 0:
             continue
         group = shared[unit["group"]]
         subject = memory.rows[row_of(np.int64(unit["account"]), memory)]

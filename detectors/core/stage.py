@@ -31,6 +31,7 @@ from detectors.core.idle import Evictor, Follower, resting
 from detectors.core.memory import Scratch, SubjectState
 from detectors.core.order_table import sweep_orders
 from detectors.core.peers import PeerCounts, Peers
+from detectors.core.ranking import Review
 from detectors.core.registrations import entries_of
 from detectors.core.scopes import rules_for
 from detectors.core.sent_rows import Sender, SentColumns, files_of_nothing
@@ -76,6 +77,7 @@ class StageOutput:
     sent: list[SentColumns] = field(default_factory=list)
     tallies: list[SentColumns] = field(default_factory=list)
     fixed: list[FixedGroup] = field(default_factory=list)
+    reviews: list[Review] = field(default_factory=list)
 
     def extend(self, later: "StageOutput") -> None:
         """Append what later rows brought about."""
@@ -89,6 +91,7 @@ class StageOutput:
         self.sent += later.sent
         self.tallies += later.tallies
         self.fixed += later.fixed
+        self.reviews += later.reviews
 
 
 class AccountStage:
@@ -144,8 +147,8 @@ class AccountStage:
         self._idle = Stretches(config.idle_ns, rows_bring_clock=config.rows_bring_clock)
         self._silent = Stretches(config.silent_ns, rows_bring_clock=config.rows_bring_clock)
         self.peers = Peers() if config.keeps_peers else None
-        has_tests = any(d.subject == "peer" for d in detectors)
-        self.tallier = Tallier(config.tenant) if has_tests else None
+        keeps_units = config.keeps_units or any(d.subject == "peer" for d in detectors)
+        self.tallier = Tallier(config.tenant) if keeps_units else None
 
     def _table(self, detector: Detector) -> Any:
         return self.state.accounts if detector.subject == "account" else self.state.contracts

@@ -50,6 +50,7 @@ class StageConfig:
     order_age_ns: int = 7 * 86_400_000_000_000
     features_every_ns: int | None = None  # None: no live features are kept
     keeps_peers: bool = True
+    keeps_units: bool = False  # whether or not a test needs them: for the daily review
     idle_ns: int = 0  # accounts that rest for longer are let go; 0: none is
     silent_ns: int = 0  # accounts that rest for longer begin anew; 0: none does
     rows_bring_clock: bool = True  # see ``detectors.core.stretches.Stretches``

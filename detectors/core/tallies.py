@@ -6,7 +6,8 @@ with its trading day; orders entered until then belong to no unit. So what becom
 orders is known before the next unit's first order comes, as a test that bets on it needs; and who
 cancels at once fills no unit sooner than others, as they would if units were filled by cancels.
 
-Ten orders that the day's end finds unfinished count as they stand; fewer are left out.
+Ten orders that the day's end finds unfinished count as they stand; fewer are left out. Beside the
+units, an account's day is counted from its first order on, and told when it is over.
 """
 
 from typing import Any, Final
@@ -27,6 +28,10 @@ from schemas.whole_rows import copied, put
 UNIT_ORDERS: Final = 10
 # Cancels by the age of their order: below 1 ms, then twice as long each, and above 16.384 s.
 LIFETIME_BINS: Final = 16
+# What is counted of an account's day.
+ORDERS, CANCELS, QUICK, FILLS, CLOSING, WINS = range(6)
+COUNTS: Final = 6
+_QUICK_NS: Final = 1_000_000_000
 _MS: Final = 1_000_000
 _COUNT_MAX: Final = 2**16 - 1
 
@@ -45,15 +50,17 @@ UNIT_AT_HAND: Final = np.dtype(
         ("done", "<u2"),  # orders of which nothing is open
         ("after", "<u2"),  # orders entered since it is full
         ("lifetimes", "<u2", (LIFETIME_BINS,)),
+        ("counts", "<u4", (COUNTS,)),  # of the day
         ("group", "<u2"),  # number of the tier; 0: nothing on file
         ("is_open", "u1"),  # the day is not over
         ("is_simulated", "u1"),
         ("registered", "u1"),
         ("claimed", "u1"),
-        ("padding", "u1", (2,)),
+        ("day_is_simulated", "u1"),  # the day's first order was; of the other money none is counted
+        ("day_is_named", "u1"),
     ]
 )
-NAME, UNIT = range(2)  # ``TALLY.kind``
+NAME, UNIT, DAY = range(3)  # ``TALLY.kind``
 TALLY: Final = np.dtype(
     [
         ("line_start", "<i8"),  # of a name: tenant, account and tier, zero bytes between
@@ -72,15 +79,16 @@ TALLY: Final = np.dtype(
         ("orders", "<u2"),
         ("canceled", "<u2"),
         ("lifetimes", "<u2", (LIFETIME_BINS,)),
+        ("counts", "<u4", (COUNTS,)),  # of a day
         ("row", "<i4"),  # of the batch, for a name; -1 else
         ("group", "<i4"),
     ]
 )
-TALLIES_A_STEP: Final = 3  # the day's last unit, one that is over, and a name
+TALLIES_A_STEP: Final = 4  # the day's last unit, the day, a unit that is over, and a name
 _DUE_NS, _COUNT = range(2)  # ``meta``
 _NEVER_DUE: Final = 2**63 - 1
 _AHEAD: Final = 8
-_LOOKED_AT: Final = c.NEW | c.FIRST_CANCEL
+_LOOKED_AT: Final = c.NEW | c.FIRST_CANCEL | c.FILL
 
 
 @inlined
@@ -128,6 +136,8 @@ def _write(kind: Int, row: Int, time_ns: Int, unit: Any, account: Any, out: Any,
     tally["group"] = unit["group"]
     for k in range(LIFETIME_BINS):
         tally["lifetimes"][k] = unit["lifetimes"][k]
+    for k in range(COUNTS):
+        tally["counts"][k] = unit["counts"][k]
 
 
 @inlined
@@ -154,6 +164,9 @@ def _end_day(unit: Any, account: Any, out: Any, meta: Any) -> None:
     if unit["orders"] >= UNIT_ORDERS:
         _settle(unit, unit["day_end_ns"] - 1, account, out, meta)
     _empty(unit)
+    if unit["day_is_named"]:  # who was not did next to nothing
+        unit["is_simulated"] = unit["day_is_simulated"]
+        _write(np.int64(DAY), np.int64(-1), unit["day_end_ns"] - 1, unit, account, out, meta)
     unit["is_open"] = 0
 
 
@@ -163,7 +176,26 @@ def _begin_day(unit: Any, step: Any, meta: Any) -> None:
     unit["day"] = step["day"]
     unit["day_end_ns"] = step["day_end_ns"]
     unit["name"] = 0
+    unit["day_is_named"] = 0
+    unit["day_is_simulated"] = np.uint8(step["what"] & c.SIMULATED != 0)
+    for k in range(COUNTS):
+        unit["counts"][k] = 0
     meta[_DUE_NS] = min(meta[_DUE_NS], step["day_end_ns"])
+
+
+@inlined
+def _count_day(unit: Any, step: Any) -> None:
+    """Count a step into its account's day."""
+    what, counts = step["what"], unit["counts"]
+    if unit["day_is_simulated"] != np.uint8(what & c.SIMULATED != 0):
+        return
+    counts[ORDERS] += np.uint32(what & c.NEW != 0)
+    counts[CANCELS] += np.uint32(what & c.FIRST_CANCEL != 0)
+    is_quick = what & c.FIRST_CANCEL != 0 and 0 <= step["age_ns"] <= _QUICK_NS
+    counts[QUICK] += np.uint32(is_quick)
+    counts[FILLS] += np.uint32(what & c.FILL != 0)
+    counts[CLOSING] += np.uint32(what & c.CLOSING != 0)
+    counts[WINS] += np.uint32(what & c.CLOSING != 0 and step["pnl_e8"] > 0)
 
 
 @inlined
@@ -199,6 +231,7 @@ def _enter(unit: Any, step: Any, i: Int, account: Any, out: Any, meta: Any) -> N
     name = 1 + 2 * np.int64(unit["group"]) + np.int64(unit["is_simulated"])
     if unit["orders"] == UNIT_ORDERS and unit["name"] != name:
         unit["name"] = name
+        unit["day_is_named"] |= np.uint8(unit["is_simulated"] == unit["day_is_simulated"])
         _write(np.int64(NAME), i, time_ns, unit, account, out, meta)
 
 
@@ -229,9 +262,11 @@ def _follow(unit: Any, step: Any, i: Int, account: Any, out: Any, meta: Any) -> 
         _end_day(unit, account, out, meta)
     if step["day"] < unit["day"]:
         return
+    if step["what"] & c.NEW and not unit["is_open"]:
+        _begin_day(unit, step, meta)
+    if unit["is_open"]:
+        _count_day(unit, step)
     if step["what"] & c.NEW:
-        if not unit["is_open"]:
-            _begin_day(unit, step, meta)
         _enter(unit, step, i, account, out, meta)
     elif unit["is_open"]:
         _follow_order(unit, step, account, out, meta)
@@ -271,7 +306,7 @@ def follow_units(units: Any, accounts: Any, out: Any, meta: Any, steps: Any, gro
 
 @kernel
 def end_days(units: Any, accounts: Any, out: Any, meta: Any, watermark_ns: Int) -> None:
-    """End every open day that is over by the watermark; ``out`` has room for one tally each."""
+    """End every open day that is over by the watermark; ``out`` has room for two tallies each."""
     meta[_DUE_NS] = _NEVER_DUE
     for i in range(len(units)):
         unit = units[i]
@@ -332,7 +367,7 @@ class Tallier:
         """
         if int(self._meta[_DUE_NS]) > watermark_ns:
             return None
-        out = zeroed((len(self._units),), TALLY)
+        out = zeroed((2 * len(self._units),), TALLY)
         end_days(self._units, accounts, out, self._meta, watermark_ns)
         return self._written(out, None, [])
 

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from flows.datafolder import Paths
 from flows.market import KIND as PEERS
-from flows.market import KIND_FIXED
+from flows.market import KIND_FIXED, KIND_REVIEW
 from flows.plan import LOG_NAME
 from ledger.reader import read_entries
 from ledger.verify import AuditError, verify_data
@@ -81,8 +81,8 @@ def read_content(data: Path) -> Content:
 def _peers(path: Path) -> dict[str, Any]:
     """Read what was fixed about peers from the data folder's table, which follows any topic."""
     with closing(sqlite3.connect(path)) as control:
-        kinds = (PEERS, KIND_FIXED)
-        rows = control.execute("SELECT key, body FROM control WHERE kind IN (?, ?)", kinds)
+        kinds = (PEERS, KIND_FIXED, KIND_REVIEW)
+        rows = control.execute("SELECT key, body FROM control WHERE kind IN (?, ?, ?)", kinds)
         return {key: json.loads(body) for key, body in rows}
 
 

@@ -111,3 +111,28 @@ def test_a_report_that_has_nowhere_to_go_is_refused_at_once(
     said = caller(monkeypatch, capsys)("evaluate", "--report", tmp_path / "none" / "page.md")
     assert said.code == 2
     assert "There is no folder" in said.err
+
+
+def test_cancel_ratios_at_the_null_bring_no_more_alarms_than_were_granted(
+    found: dict[str, Any],
+) -> None:
+    rows = {row["world"]: row for row in found["share_edges"]}
+    refuted = {name for name, row in rows.items() if row["is_refuted"]}
+    assert refuted == {name for name, row in rows.items() if not row["is_claimed"]}
+    assert rows["alone"]["alarms"] > 1, "or nothing was tried"
+
+
+def test_no_bound_is_claimed_where_orders_come_in_long_stretches(found: dict[str, Any]) -> None:
+    rows = {row["family"]: row for row in found["share_families"]}
+    assert rows["steady"]["bucket_orders"] == 10
+    assert rows["regimes"]["bucket_orders"] > 10
+    assert rows["long regimes"]["days_claimed"] == 0
+    assert not any(row["is_refuted"] for row in rows.values())
+
+
+def test_who_begins_to_cancel_more_is_named_nearly_as_soon_as_an_oracle_could(
+    found: dict[str, Any],
+) -> None:
+    last = {row["odds"]: row["found"] for row in found["share_plants"] if row["orders"] == 5_000}
+    assert all(count >= 0.85 * QUICK.share_plants for count in last.values())
+    assert all(1.0 <= row["ratio"] <= 1.2 for row in found["share_delays"])

@@ -9,19 +9,23 @@ from typing import Any
 import pytest
 from command import caller
 from plan_parts import make_plan, spell
-from tests_on_peers import FEW, busy_market
+from tests_on_peers import ACCOUNTS, DAYS, FEW, busy_market
 
+from detectors.core.plugins import PluginError
 from flows.replay import RunOptions, run
 from lab.bench.content import Content, compare, read_content
 
 FLAGS = (
     "packs.added=peers",
+    "calendar.default=24/7",
     *(
         f"detectors.{name}.{key}={value}"
         for name, null in (("certified_cancels", 0.3), ("certified_lifetime", 0.1))
         for key, value in (FEW | {"null_rate": null}).items()
     ),
     "detectors.certified_lifetime.quick_share=0.3",
+    "review.model=HalfSpaceTrees",
+    "review.rows=3",
 )
 Replay = Callable[..., Content]
 
@@ -79,6 +83,47 @@ def test_what_was_fixed_is_in_the_control_log(expected: Content) -> None:
     assert {body["fixed"]["claim"] for body in fixed} >= {"claimed", "few buckets"}
 
 
+def reviews(content: Content) -> list[dict[str, Any]]:
+    return [body for key, body in content.parts["peers"].items() if key.startswith("review/")]
+
+
+def test_each_tier_s_days_are_ranked(expected: Content) -> None:
+    found = [body for body in reviews(expected) if not body["is_simulated"]]
+    assert len(found) == 2 * DAYS, "the last day too, though no midnight followed"
+    # Whoever began a day with simulated money stands elsewhere on it.
+    assert all(0.8 * ACCOUNTS // 2 <= body["accounts"] <= ACCOUNTS // 2 for body in found)
+    assert all(len(body["rows"]) == 3 for body in found)
+    for body in found:
+        scores = [float(row["score"]) for row in body["rows"]]
+        assert scores == sorted(scores, reverse=True)
+
+
+def test_a_function_ranks_instead_of_a_model(days: Path, folder: Path) -> None:
+    flags = ("packs.enabled=source", "review.score=tests_on_peers:share_cancelled")
+    options = RunOptions(engine="loop", processes=1, worker_command=(), flags=flags)
+    assert run(make_plan(folder / "function", [days], flags), options).is_complete
+    last = reviews(read_content(folder / "function"))[-2:]
+    assert {body["rows"][0]["account_id"] for body in last} == {"A0", "A1"}
+    assert {body["scored_by"] for body in last} == {"tests_on_peers:share_cancelled"}
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("review.model=Oracle", "there is no model 'Oracle'; there are HalfSpaceTrees"),
+        ("review.score=nowhere:score", "'nowhere:score' cannot be loaded"),
+        ("review.score=tests_on_peers:DAYS", "is no function"),
+        ("review.score=tests_on_peers:no_number", "gave nan for"),
+    ],
+)
+def test_what_cannot_rank_is_refused_with_a_sentence(
+    days: Path, tmp_path: Path, setting: str, said: str
+) -> None:
+    options = RunOptions(engine="loop", processes=1, worker_command=(), flags=(setting,))
+    with pytest.raises(PluginError, match=said):
+        run(make_plan(tmp_path / "data", [days], [setting]), options)
+
+
 @pytest.mark.parametrize("settings", [(), ("intake.batch_rows=77", "intake.block_bytes=65536")])
 def test_the_engine_finds_the_same(
     expected: Content, replay: Replay, settings: tuple[str, ...]
@@ -111,3 +156,8 @@ def test_the_command_lists_what_was_fixed(
         for line in call("peers", "tests", "--data", data, "--json").out.splitlines()
     ]
     assert {row["fixed"]["claim"] for row in rows} >= {"claimed", "few buckets"}
+    ranked = call("peers", "review", "--data", data)
+    assert ranked.code == 0
+    assert " accounts" in ranked.out
+    (first, *_) = call("peers", "review", "--data", data, "--json").out.splitlines()
+    assert json.loads(first)["scored_by"] == "HalfSpaceTrees"
