@@ -292,6 +292,61 @@ def self_trades(
     return set().union(*(accounts[key] for key, count in counts.items() if count >= figure))
 
 
+def paired_trading(
+    facts: list[Fact], venues: set[str], exempting: set[str], figure: int = 10
+) -> set[str]:
+    """Return the accounts of pairs that traded mostly with each other, and both ways.
+
+    At some moment of the day, after a trade between two accounts that are no one party: at least so
+    many, half of all that either traded in the instrument, and half of one way came back.
+    """
+    found: set[str] = set()
+    traded: dict[tuple[str, str, str], int] = defaultdict(int)
+    bought: dict[tuple[str, str, str, str], Decimal] = defaultdict(Decimal)
+    times: dict[tuple[frozenset[str], str, str], int] = defaultdict(int)
+    for fact, sides in sided_trades(facts, venues):
+        place = fact.instrument, fact.day
+        for account in sides.fresh:
+            traded[account, *place] += 1
+        two = frozenset({fact.account, sides.other})
+        if not sides.other or party_of(fact.account, fact.behind, sides.other, sides.others):
+            continue
+        times[two, *place] += 1
+        ends = (fact.account, sides.other)
+        bought[(*(ends if fact.side == "buy" else ends[::-1]), *place)] += fact.quantity
+        less, more = sorted((bought[(*ends, *place)], bought[(*ends[::-1], *place)]))
+        is_most = all(2 * times[two, *place] >= traded[one, *place] for one in two)
+        is_exempt = (fact.registered | sides.on_file) & exempting
+        if times[two, *place] >= figure and is_most and 2 * less >= more and not is_exempt:
+            found |= two
+    return found
+
+
+@dataclass
+class Sides:
+    """Who newly is known to have made a trade, and the other side as far as it is known."""
+
+    fresh: set[str]
+    other: str = ""
+    others: tuple[str, str] = ("", "")
+    on_file: set[str] = field(default_factory=set)
+
+
+def sided_trades(facts: list[Fact], venues: set[str]) -> Iterable[tuple[Fact, Sides]]:
+    """Yield each trade when it is first told, and again when the other side becomes known."""
+    firsts: dict[tuple[str, str], Fact] = {}
+    for fact in facts:
+        if fact.kind != "fill" or fact.venue not in venues:
+            continue
+        first = firsts.setdefault((fact.instrument, fact.fill_id), fact)
+        if first is fact:
+            fresh = {fact.account, fact.counter} - {""}
+            yield fact, Sides(fresh, fact.counter, fact.counter_behind, fact.counter_registered)
+        elif not first.counter:
+            fresh = {fact.account} - {first.account}
+            yield fact, Sides(fresh, first.account, first.behind, first.registered)
+
+
 def layering(facts: list[Fact], figure: int = 3) -> set[str]:
     """Return the accounts with so many episodes in a contract and day.
 
@@ -426,6 +481,7 @@ def evaluate_facts(facts: list[Fact], *, at_close: bool) -> dict[str, set[str]]:
         "eu.otr.volume": order_to_trade(facts, 1000, by_volume=True)[which],
         "source.win_rate": win_rate(facts),
         "surveillance.layering": layering(facts),
+        "surveillance.paired_trading": paired_trading(facts, CN_EQUITIES | EU, {"market_maker"}),
         "surveillance.self_trading": self_trades(facts, CN_EQUITIES | EU, {"market_maker"}),
     }
 

@@ -33,8 +33,9 @@ TRIPS_RESTART: Final = 512  # the sender counts round trips from here on: forget
 KILL_SWITCH: Final = 1024  # a cancel by kill functionality
 REASON_UNKNOWN: Final = 2048  # a cancel counted as the customer's because nobody says whose it is
 SELF_TRADE: Final = 4096  # both sides of a trade are one party; told once a trade
-OTHER_SIDE: Final = 8192  # the second report of a trade that was told as a self-trade
+OTHER_SIDE: Final = 8192  # the second report of a trade that was told with both its sides
 RESTS: Final = 16384  # more or less rests of an order that was entered on the same trading day
+MATCHED: Final = 32768  # both sides of a trade are known, and no one party; told once a trade
 ACTION: Final = NEW | REPLACE | CANCEL
 # Bits of ``registered`` and ``claimed``.
 MARKET_MAKER: Final = 1
@@ -116,8 +117,10 @@ FINDING: Final = np.dtype(
 
 Steps = NDArray[np.void]
 Findings = NDArray[np.void]
-# A party is one account, an owner's accounts or a control group's, in one instrument.
-Subject = Literal["account", "contract", "party"]
+# A party is one account, an owner's accounts or a control group's, in one instrument; a pair, two
+# accounts that are no one party and traded with each other in one instrument.
+Subject = Literal["account", "contract", "party", "pair"]
+ALIGNED: Final[frozenset[Subject]] = frozenset({"party", "pair"})
 
 
 class RuleSpec(Struct, frozen=True, kw_only=True):
@@ -170,7 +173,8 @@ class Selection(NamedTuple):
     Attributes
     ----------
     by_account
-        1: a subject is an account; 0: it is an account x instrument, or a party x instrument.
+        1: a subject is an account; 0: it is an account x instrument, or a party x instrument. Of
+        a pair, kernels ask for the row themselves.
     rule_bit
         The rule's bit of ``STEP.rules``.
     exempt
@@ -218,7 +222,7 @@ class Detector(ABC):
     @property
     def is_aligned(self) -> bool:
         """Whether it sees several accounts' rows, in order of time (the instrument stage's)."""
-        return self.subject == "party"
+        return self.subject in ALIGNED
 
     @property
     @abstractmethod

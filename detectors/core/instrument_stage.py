@@ -33,14 +33,15 @@ from detectors.core.sent_rows import SentColumns
 from detectors.core.stage import StageOutput
 from detectors.core.stage_config import Names
 from detectors.core.stretches import NOT_BEGUN, Stretches, cut
-from detectors.core.tables import insert
+from detectors.core.tables import Table, insert
 from schemas.columns import HashKey
-from schemas.events import RefAccount
+from schemas.events import SECOND_NS, RefAccount
 from schemas.referee import Names as EventNames
 from schemas.referee import decode, names_of
 
 ROWS_AT_ONCE: Final = 8_192  # steps of so many rows stay in the processor's cache
 _ROWS_AHEAD: Final = 1_024  # a table that is short grows for at least so many rows
+_SWEEP_NS: Final = 4 * 3_600 * SECOND_NS  # of which a stretch is a quarter
 _PPM: Final = 1_000_000
 _SHARED: Final = {BY_ACCOUNT: "account", BY_OWNER: "beneficial_owner", BY_GROUP: "control_group"}
 
@@ -50,6 +51,7 @@ class _Behind(Struct, gc=False):
 
     tenant: str | None = None
     account_id: str = ""
+    counter_account_id: str = ""
     beneficial_owner: str | None = None
     control_group: str | None = None
 
@@ -66,6 +68,7 @@ class InstrumentConfig:
     tenant: str = "default"
     side_window_ns: int = 10_000_000_000
     sides_max: int = 1_000_000
+    traders_max: int = 1_000_000
     idle_ns: int = 0  # what rests for longer is let go where it equals a new row; 0: nothing is
 
 
@@ -77,7 +80,7 @@ class InstrumentScratch:
     steps
         Shape (n,), dtype ``TRADE``.
     fresh
-        Shape (n,), int64: rows whose account needs a name.
+        Shape (2n,), int64: rows whose account needs a name, and -1 - row for counterparties.
     founded
         Shape (n,), int64: parties that need a name.
     progress
@@ -97,7 +100,7 @@ class InstrumentScratch:
         """Have room for ``count`` steps."""
         if len(self.steps) < count:
             self.steps = np.zeros(count, TRADE)
-            self.fresh = np.zeros(count, np.int64)
+            self.fresh = np.zeros(2 * count, np.int64)
             self.founded = np.zeros(count, np.int64)
             self.buffer = FindingBuffer.of(2 * count)
 
@@ -129,7 +132,15 @@ class InstrumentStage:
         # Tenant and name of each party as they were when it got its row; others may join it later.
         self.party_names: dict[int, tuple[str, str]] = {}
         self._idle = Stretches(config.idle_ns, rows_bring_clock=True)
-        self._settings = InstrumentSettings(config.side_window_ns, config.sides_max)
+        on_pairs = [d for d in self.detectors if d.subject == "pair"]
+        # What is over is let go soon after each day's end: a day may bring many pairs.
+        self._hours = Stretches(_SWEEP_NS if on_pairs else 0, rows_bring_clock=True)
+        self._settings = InstrumentSettings(
+            config.side_window_ns,
+            config.sides_max,
+            config.traders_max,
+            np.uint64(sum(int(d.selection.rule_bit) for d in on_pairs)),
+        )
         self._scratch = scratch or InstrumentScratch()
 
     def take(self, columns: SentColumns) -> StageOutput:
@@ -138,17 +149,23 @@ class InstrumentStage:
         with np.errstate(over="ignore"):  # words wrap around; only uncompiled kernels warn
             for start in range(0, len(columns), ROWS_AT_ONCE):
                 rows = columns.rows[start : start + ROWS_AT_ONCE]
-                for part, passed in cut(rows["event_time_ns"], NOT_BEGUN, [self._idle]):
+                clocks_ns = rows["event_time_ns"]
+                for part, passed in cut(clocks_ns, NOT_BEGUN, [self._idle, self._hours]):
                     self._take_part(SentColumns(rows[part], columns.raw), output)
-                    if passed is not None:
-                        self._let_go(passed.start_ns, output)
+                    if passed is self._hours:
+                        self._evictor(passed.start_ns, output).let_go_of_traders()
+                    elif passed is not None:
+                        self._let_go(self._evictor(passed.start_ns, output))
         return output
 
-    def _let_go(self, horizon_ns: int, output: StageOutput) -> None:
-        """Let go of what nothing can use any more when the stretch at hand began."""
+    def _evictor(self, horizon_ns: int, output: StageOutput) -> PartyEvictor:
+        """Return what lets go of all that nothing can use any more when a stretch began."""
         output.extend(self.close(horizon_ns))  # what waits for its verdict cannot go
         rules = list(zip(self.detectors, self.subjects, strict=True))
-        evictor = PartyEvictor(self.state, rules, horizon_ns)
+        return PartyEvictor(self.state, rules, horizon_ns)
+
+    def _let_go(self, evictor: PartyEvictor) -> None:
+        evictor.let_go_of_traders()
         for party in evictor.let_go_of_parties().tolist():
             del self.party_names[party]
         for instrument in evictor.let_go_of_instruments().tolist():
@@ -170,7 +187,7 @@ class InstrumentStage:
             stop = take_trades(self.state.arrays(), self._settings, columns.rows, steps, notes)
             if stop in {DONE, LEARN}:
                 fresh = scratch.fresh[: progress[1]]
-                self._learn_names(columns, steps["account"], fresh)
+                self._learn_names(columns, steps, fresh)
                 self._name_parties(scratch.founded[: progress[2]])
                 progress[1:] = 0
             if stop == DONE:
@@ -182,17 +199,21 @@ class InstrumentStage:
                 self._register(int(steps["account"][index - 1]), columns.line(index - 1))
 
     def _learn_names(
-        self, columns: SentColumns, holders: NDArray[np.int32], fresh: NDArray[np.int64]
+        self, columns: SentColumns, steps: NDArray[np.void], fresh: NDArray[np.int64]
     ) -> None:
         """Give accounts that need them their names."""
+        is_counter = fresh < 0
+        rows = np.where(is_counter, -1 - fresh, fresh)
         names = []
-        for row in fresh.tolist():
+        for row, is_other in zip(rows.tolist(), is_counter.tolist(), strict=True):
             said = _BEHIND.decode(columns.line(row))
             behind = (said.beneficial_owner or "", said.control_group or "")
             tenant = said.tenant or self.config.tenant
-            names.append("\0".join((tenant, said.account_id, *behind)).encode())
+            account_id = said.counter_account_id if is_other else said.account_id
+            names.append("\0".join((tenant, account_id, *behind)).encode())
         if names:
-            self.state.set_names(holders[fresh], names)
+            holders = np.where(is_counter, steps["counter"][rows], steps["account"][rows])
+            self.state.set_names(holders, names)
 
     def _name_parties(self, founded: NDArray[np.int64]) -> None:
         """Give parties the names of what their first accounts share."""
@@ -206,11 +227,20 @@ class InstrumentStage:
         state = self.state
         self._scratch.reserve(count)
         sides = min(count, max(0, self.config.sides_max - len(state.sides)) + 1)
-        for table, need in ((state.holders, count), (state.parties, count), (state.sides, sides)):
+        needs = [(state.holders, 2 * count), (state.parties, count), (state.sides, sides)]
+        if self._settings.pair_rules:
+            for table, need in ((state.traders, 2 * count), (state.pairs, count)):
+                needs.append((table, min(need, max(0, self.config.traders_max - len(table)))))
+        for table, need in needs:
             if need > table.spare:
                 table.reserve(max(need, _ROWS_AHEAD))
         for detector, subject in zip(self.detectors, self.subjects, strict=True):
-            subject.reserve(len(state.parties.rows), count, uses_pool=detector.uses_pool)
+            most = len(self._subjects_of(detector).rows)
+            subject.reserve(most, count, uses_pool=detector.uses_pool)
+
+    def _subjects_of(self, detector: Detector) -> Table:
+        """Return the table whose rows are the detector's subjects."""
+        return self.state.pairs if detector.subject == "pair" else self.state.parties
 
     def _meet_instrument(self, row: np.void, line: bytes) -> None:
         """Give an instrument seen for the first time a name and its rules."""
@@ -224,6 +254,7 @@ class InstrumentStage:
         met = table.rows[index]
         met["rules"] = rules_for(self.detectors, names.instrument, names.venue)
         met["day"], met["day_end_ns"], met["fills"], met["one_sided"] = -1, 0, 0, 0
+        met["full_day"] = -1
 
     def _register(self, holder: int, line: bytes) -> None:
         """Replace the registrations of an account; without a line it was forgotten."""
@@ -263,7 +294,8 @@ class InstrumentStage:
 
     def who(self, detector: Detector, record: np.void, event: EventNames | None) -> Who:
         """See ``detectors.core.findings.Teller``."""
-        del detector  # there is one sort of subject
+        if detector.subject == "pair":
+            return self._who_of_pair(record, event)
         subject = int(record["subject"])
         party = self.state.parties.rows[subject]
         tenant, name = self.party_names[subject]
@@ -279,6 +311,20 @@ class InstrumentStage:
             instrument,
             f"{who} {instrument}@{venue}",
             {"party": {"counted_by": shared, "party_id": name}, "accounts": self._shares(record)},
+        )
+
+    def _who_of_pair(self, record: np.void, event: EventNames | None) -> Who:
+        traders = self.state.pairs.rows[int(record["subject"])]["traders"]
+        rows = [self.state.traders.rows[int(trader)] for trader in traders]
+        names = [self.state.name_of(int(row["holder"])) for row in rows]
+        (tenant, first), (_, second) = sorted((name[0], name[1]) for name in names)
+        instrument, venue = self.instrument_names[int(rows[0]["instrument"])]
+        return Who(
+            tenant,
+            first if event is None or event.account_id is None else event.account_id,
+            instrument,
+            f"{first} with {second} {instrument}@{venue}",
+            {"accounts": self._shares(record)},
         )
 
     def _shares(self, record: np.void) -> list[dict[str, Any]]:
@@ -310,6 +356,8 @@ class InstrumentStage:
             "traded_instruments": len(state.instruments),
             "sides": len(state.sides),
             "parties": len(state.parties),
+            "traders": len(state.traders),
+            "pairs": len(state.pairs),
             "subjects": sum(len(subject) for subject in self.subjects),
         }
 
@@ -321,6 +369,7 @@ class InstrumentStage:
             "instrument_names": dict(self.instrument_names),
             "party_names": dict(self.party_names),
             "stretch_ns": self._idle.start_ns,
+            "hour_ns": self._hours.start_ns,
         }
 
     def restore(self, dumped: Mapping[str, Any]) -> None:
@@ -333,3 +382,4 @@ class InstrumentStage:
             self.state.instruments.rows[row]["rules"] = rules_for(self.detectors, instrument, venue)
         self.party_names = dict(dumped["party_names"])
         self._idle.go_on(dumped["stretch_ns"])
+        self._hours.go_on(dumped["hour_ns"])

@@ -45,11 +45,17 @@ class Memory(NamedTuple):
 
 
 @inlined
+def looks_at(step: Any, selection: Any) -> Any:
+    """Say whether the rule looks at the step."""
+    if step["rules"] & selection.rule_bit == 0 or step["what"] & selection.wanted == 0:
+        return False
+    return step["registered"] & selection.exempt == 0
+
+
+@inlined
 def _subject_of(step: Any, selection: Any) -> Any:
     """Return the step's account or contract; -1 where the rule does not look at the step."""
-    if step["rules"] & selection.rule_bit == 0 or step["what"] & selection.wanted == 0:
-        return np.int64(-1)
-    if step["registered"] & selection.exempt != 0:
+    if not looks_at(step, selection):
         return np.int64(-1)
     return np.int64(step["account"] if selection.by_account == 1 else step["contract"])
 
@@ -69,8 +75,12 @@ def fetch_ahead(steps: Any, i: Int, selection: Any, memory: Any) -> None:
 def admit(step: Any, selection: Any, memory: Any) -> Any:
     """Return the state row of the step's subject; -1 where the rule does not look at the step."""
     index = _subject_of(step, selection)
-    if index < 0:
-        return np.int64(-1)
+    return row_of(index, memory) if index >= 0 else np.int64(-1)
+
+
+@inlined
+def row_of(index: Int, memory: Any) -> Any:
+    """Return the state row of a subject, a new one where it has none."""
     row = np.int64(memory.heads[index & (len(memory.heads) - 1)]) - 1
     while row >= 0:
         if memory.rows[row]["subject"] == index:

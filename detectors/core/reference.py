@@ -27,6 +27,7 @@ _SUBJECTS = {
     "account": "account",
     "contract": "account and instrument",
     "party": "account, owner or control group, and instrument",
+    "pair": "two accounts and instrument",
 }
 
 

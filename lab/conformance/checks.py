@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from detectors.core.contract import FINDING, PHASES, RuleSpec
+from detectors.core.contract import ALIGNED, FINDING, PHASES, RuleSpec
 from detectors.core.memory import FindingBuffer
 from detectors.core.registry import build_detector, detector_type
 from detectors.core.stage import StageOutput
@@ -58,7 +58,7 @@ def says_what_it_is(name: str, parameters: Parameters) -> None:
     _require(kind.name == name, f"Its name is {kind.name}, but it was found as {name}.")
     _require(kind.version >= 1, "Its version must be 1 or more.")
     dtype = build_detector(rule_of(name, dict(parameters)), 0).state_dtype
-    is_rare = kind.subject == "party" or kind.is_large or "scores" in (dtype.names or ())
+    is_rare = kind.subject in ALIGNED or kind.is_large or "scores" in (dtype.names or ())
     most = STATE_BYTES_MAX_RARE if is_rare else STATE_BYTES_MAX
     _require(dtype.itemsize <= most, f"A subject takes {dtype.itemsize} bytes; {most} at most.")
     _require(dtype.itemsize % 4 == 0, "A subject's row must be of whole words of four bytes.")

@@ -143,6 +143,24 @@ def _crossing_maker(script: Script) -> None:
     script.cover(4)
 
 
+def _busy_counterparties(script: Script) -> None:
+    """Two who trade much in a stock, and meet 14 times; one has traded 20 times elsewhere."""
+    plants.meetings(script, plants.to_and_fro(14), elsewhere=20)
+    script.cover(4)
+
+
+def _worked_order(script: Script) -> None:
+    """Sell a large holding piece by piece, all of it to one maker."""
+    plants.meetings(script, ((1, 4),) * 30)
+    script.cover(4)
+
+
+def _house_maker(script: Script) -> None:
+    """Quote for a client who trades with nobody else."""
+    plants.meetings(script, plants.to_and_fro(16))
+    script.cover(4)
+
+
 def _requoting_maker(script: Script) -> None:
     """Quote both sides at three prices, and move all quotes of one side when the other trades."""
     lot = script.instruments[script.main].lot
@@ -190,6 +208,12 @@ LOOK_ALIKES: Final = (
         "crossing_maker", _COMMODITY, _crossing_maker, 1.6,
         (plants.SELF_TRADING,), "market_maker", linked="owner", variants=_BOTH_KINDS_EXEMPT,
     ),
+    LookAlike(
+        "house_maker", _PARIS, _house_maker, 1.6,
+        (plants.PAIRED,), "market_maker", linked="strangers", variants=tuple(VARIANTS),
+    ),
+    LookAlike("busy_counterparties", _SHANGHAI, _busy_counterparties, 0.82, linked="strangers"),
+    LookAlike("worked_order", _SHANGHAI, _worked_order, 0.0, linked="strangers"),
     LookAlike("usual_counterparties", _INDEX, _usual_counterparties, 0.0, linked="strangers"),
     LookAlike("requoting_maker", _SHANGHAI, _requoting_maker, 0.0),
     LookAlike("immediate_orders", _SHANGHAI, _immediate_stocks, 0.0),

@@ -217,6 +217,28 @@ def layers(
     return tape
 
 
+def paired(
+    trades: int = 10, elsewhere: int = 10, back: int = 5, venue: str = "XPAR", other: int = 0,
+    next_day: int = 0, stranger: int = 0, owners: tuple[str, str] = ("", ""),
+) -> Tape:  # fmt: skip
+    """Let A sell to B and buy ``back`` times back; before, B trades elsewhere in the same stock."""
+    tape = Tape()
+    for account, owner in zip("AB", owners, strict=True):
+        if owner:
+            tape.add("ref.account", 3_600, account_id=account, beneficial_owner=owner)
+    for i in range(elsewhere):
+        tape.fill(7_000 + i, f"e{i}", account_id="B", venue=venue, quantity=1)
+    for i in range(trades):
+        now = 7_200 + i * 10 + (86_400 if i >= trades - next_day else 0)
+        place = {"venue": venue, "instrument": "K" if i < other else "I", "fill_id": f"p{i}"}
+        sides = ("sell", "buy") if i < trades - back else ("buy", "sell")
+        counter = "Z" if i < stranger else "B"
+        for account, opposite, side in zip(("A", counter), (counter, "A"), sides, strict=True):
+            more = {"account_id": account, "counter_account_id": opposite, "side": side}
+            tape.fill(now, f"{account}{i}", **place, **more)
+    return tape
+
+
 CASES: list[tuple[str, str, Day, dict[str, Any], bool]] = [
     ("cn.order_rate.second", "all of it", rate_second, {}, True),
     ("cn.order_rate.second", "one action fewer", rate_second, {"actions": 299}, False),
@@ -309,6 +331,23 @@ CASES: list[tuple[str, str, Day, dict[str, Any], bool]] = [
     ("surveillance.self_trading", "another market", stock_self_trades, {"venue": "XSGE"}, False),
     ("surveillance.self_trading", "one owner", stock_self_trades, {"owners": ("W", "W")}, True),
     ("surveillance.self_trading", "two owners", stock_self_trades, {"owners": ("W", "V")}, False),
+    ("surveillance.paired_trading", "all of it", paired, {}, True),
+    ("surveillance.paired_trading", "one trade fewer", paired,
+     {"trades": 9, "elsewhere": 9, "back": 4}, False),
+    ("surveillance.paired_trading", "one more elsewhere", paired, {"elsewhere": 11}, False),
+    ("surveillance.paired_trading", "half came back", paired,
+     {"trades": 12, "back": 4, "elsewhere": 0}, True),
+    ("surveillance.paired_trading", "less than half came back", paired,
+     {"trades": 13, "back": 4, "elsewhere": 0}, False),
+    ("surveillance.paired_trading", "all one way", paired, {"back": 0}, False),
+    ("surveillance.paired_trading", "one in another", paired, {"other": 1, "elsewhere": 0}, False),
+    ("surveillance.paired_trading", "one on another day", paired,
+     {"next_day": 1, "elsewhere": 0}, False),
+    ("surveillance.paired_trading", "one with a third", paired,
+     {"stranger": 1, "elsewhere": 0}, False),
+    ("surveillance.paired_trading", "another market", paired, {"venue": "XSGE"}, False),
+    ("surveillance.paired_trading", "one owner", paired, {"owners": ("W", "W")}, False),
+    ("surveillance.paired_trading", "two owners", paired, {"owners": ("W", "V")}, True),
     ("surveillance.layering", "all of it", layers, {}, True),
     ("surveillance.layering", "one episode fewer", layers, {"episodes": 2}, False),
     ("surveillance.layering", "one on another day", layers, {"last_s": 86_400}, False),
