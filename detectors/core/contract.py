@@ -118,9 +118,11 @@ FINDING: Final = np.dtype(
 Steps = NDArray[np.void]
 Findings = NDArray[np.void]
 # A party is one account, an owner's accounts or a control group's, in one instrument; a pair, two
-# accounts that are no one party and traded with each other in one instrument.
-Subject = Literal["account", "contract", "party", "pair"]
-ALIGNED: Final[frozenset[Subject]] = frozenset({"party", "pair"})
+# accounts that are no one party and traded with each other in one instrument; a trader, one account
+# in one instrument, beside all others there.
+Subject = Literal["account", "contract", "party", "pair", "trader"]
+ALIGNED: Final[frozenset[Subject]] = frozenset({"party", "pair", "trader"})
+NOT_SHARED: Final = np.dtype([("none", "u1")])
 
 
 class RuleSpec(Struct, frozen=True, kw_only=True):
@@ -174,7 +176,7 @@ class Selection(NamedTuple):
     ----------
     by_account
         1: a subject is an account; 0: it is an account x instrument, or a party x instrument. Of
-        a pair, kernels ask for the row themselves.
+        pairs and traders, kernels ask for the row themselves.
     rule_bit
         The rule's bit of ``STEP.rules``.
     exempt
@@ -232,6 +234,14 @@ class Detector(ABC):
         An aligned one that remembers accounts has their rows of the table of holders, plus one, in
         a field called ``accounts``; 0 stands for none.
         """
+
+    @property
+    def shared_dtype(self) -> np.dtype[np.void]:
+        """What its subjects in one instrument have in common: a row for each, all zeros at first.
+
+        For aligned ones only; they find it as ``Memory.shared``, by ``TRADE.instrument``.
+        """
+        return NOT_SHARED
 
     @abstractmethod
     def update(self, steps: Steps, state: "SubjectState", out: "FindingBuffer") -> None:

@@ -65,7 +65,7 @@ class PartyEvictor:
         pairs, traders = self._state.pairs, self._state.traders
         unused = self._is_over(pairs) & ~self._remembered("pair", pairs)
         remove_rows(pairs, np.flatnonzero(unused))
-        unused = self._is_over(traders)
+        unused = self._is_over(traders) & ~self._remembered("trader", traders)
         unused[pairs.rows["traders"][pairs.live_indices()].reshape(-1)] = False
         remove_rows(traders, np.flatnonzero(unused))
 

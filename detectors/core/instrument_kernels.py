@@ -28,7 +28,8 @@ from detectors.core.instrument_state import (
 from detectors.core.pair_kernels import (
     count_counterparty,
     count_own,
-    follows_pairs,
+    follows_traders,
+    note_trader,
     on_second_of_strangers,
     on_strangers,
     trader_of,
@@ -207,11 +208,13 @@ def _on_second(
     if was == SIDE_APART:
         on_second_of_strangers(arrays, row, step, other)
         return
-    is_followed = was == SIDE_ALONE and follows_pairs(step, settings)
+    is_followed = was == SIDE_ALONE and follows_traders(step, settings)
     is_other = row["account_1"] != other[0] or row["account_2"] != other[1]
     own = np.int64(-1)
     if is_followed and is_other:
         own = count_own(arrays, settings, row, i, step, notes)
+    elif is_followed:  # counted when it told the other side
+        note_trader(arrays, row, step, trader_of(arrays, row, other[0], other[1]), np.int64(0))
     shared = _shared(arrays, row, other[0], other[1])
     if shared[0] == BY_NOTHING:
         if is_followed:
@@ -226,7 +229,8 @@ def _on_second(
 @kernel
 def _on_first(arrays: Any, settings: Any, row: Any, i: Int, step: Any, notes: Any) -> None:
     """Take the first report of a trade; ``notes`` as ``take_trades`` has them."""
-    is_followed = follows_pairs(step, settings)
+    is_followed = follows_traders(step, settings)
+    step["is_first_report"] = 1
     own, other = np.int64(-1), np.int64(-1)
     if is_followed:
         own = count_own(arrays, settings, row, i, step, notes)
@@ -240,6 +244,8 @@ def _on_first(arrays: Any, settings: Any, row: Any, i: Int, step: Any, notes: An
     is_other = row["account_1"] != row["counter_1"] or row["account_2"] != row["counter_2"]
     if is_followed and is_other:
         other = count_counterparty(arrays, settings, row, i, step, notes)
+    elif is_followed:
+        note_trader(arrays, row, step, own, np.int64(1))
     shared = _shared(arrays, row, row["counter_1"], row["counter_2"])
     if shared[0] == BY_NOTHING:
         _keep_side(arrays, row, SIDE_APART)
@@ -298,6 +304,10 @@ def _clear(step: Any, row: Any) -> None:
     step["kind"] = row["kind"]
     step["side"] = row["side"]
     step["pair"] = -1
+    step["is_first_report"] = 0
+    for k in range(2):
+        step["traders"][k] = -1
+        step["trader_registered"][k] = 0
 
 
 @kernel

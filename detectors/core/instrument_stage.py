@@ -13,7 +13,7 @@ from msgspec import Struct, json
 from numpy.typing import NDArray
 
 from detectors.core.blocks import dump_blocks, take_up
-from detectors.core.contract import Detector
+from detectors.core.contract import Detector, Subject
 from detectors.core.findings import Narrator, Who
 from detectors.core.idle_parties import PartyEvictor
 from detectors.core.instrument_kernels import DONE, FILE, LEARN, MEET, take_trades
@@ -127,21 +127,29 @@ class InstrumentStage:
         self.detectors = [d for d in detectors if d.is_aligned]
         self.config = config
         self.state = InstrumentState()
-        self.subjects = [SubjectState.of(d.state_dtype, d.recent) for d in self.detectors]
+        self.subjects = [
+            SubjectState.of(d.state_dtype, d.recent, d.shared_dtype) for d in self.detectors
+        ]
         self.instrument_names: dict[int, tuple[str, str]] = {}
         # Tenant and name of each party as they were when it got its row; others may join it later.
         self.party_names: dict[int, tuple[str, str]] = {}
         self._idle = Stretches(config.idle_ns, rows_bring_clock=True)
-        on_pairs = [d for d in self.detectors if d.subject == "pair"]
+        on_pairs, on_traders = self._bits("pair"), self._bits("trader")
         # What is over is let go soon after each day's end: a day may bring many pairs.
-        self._hours = Stretches(_SWEEP_NS if on_pairs else 0, rows_bring_clock=True)
+        sweep_ns = _SWEEP_NS if on_pairs | on_traders else 0
+        self._hours = Stretches(sweep_ns, rows_bring_clock=True)
         self._settings = InstrumentSettings(
             config.side_window_ns,
             config.sides_max,
             config.traders_max,
-            np.uint64(sum(int(d.selection.rule_bit) for d in on_pairs)),
+            np.uint64(on_pairs | on_traders),
+            np.uint64(on_pairs),
         )
         self._scratch = scratch or InstrumentScratch()
+
+    def _bits(self, subject: Subject) -> int:
+        """Return the bits of the rules on one kind of subject."""
+        return sum(int(d.selection.rule_bit) for d in self.detectors if d.subject == subject)
 
     def take(self, columns: SentColumns) -> StageOutput:
         """Take rows, none earlier than any taken before."""
@@ -168,8 +176,11 @@ class InstrumentStage:
         evictor.let_go_of_traders()
         for party in evictor.let_go_of_parties().tolist():
             del self.party_names[party]
-        for instrument in evictor.let_go_of_instruments().tolist():
+        instruments = evictor.let_go_of_instruments()
+        for instrument in instruments.tolist():
             del self.instrument_names[instrument]
+        for subject in self.subjects:
+            subject.forget_instruments(instruments)
         evictor.let_go_of_holders()
 
     def _take_part(self, columns: SentColumns, output: StageOutput) -> None:
@@ -226,9 +237,9 @@ class InstrumentStage:
         """Make room everywhere, so that no kernel can run out."""
         state = self.state
         self._scratch.reserve(count)
-        sides = min(count, max(0, self.config.sides_max - len(state.sides)) + 1)
-        needs = [(state.holders, 2 * count), (state.parties, count), (state.sides, sides)]
-        if self._settings.pair_rules:
+        waiting = min(count, max(0, self.config.sides_max - len(state.sides)) + 1)
+        needs = [(state.holders, 2 * count), (state.parties, count), (state.sides, waiting)]
+        if self._settings.trader_rules:
             for table, need in ((state.traders, 2 * count), (state.pairs, count)):
                 needs.append((table, min(need, max(0, self.config.traders_max - len(table)))))
         for table, need in needs:
@@ -236,11 +247,13 @@ class InstrumentStage:
                 table.reserve(max(need, _ROWS_AHEAD))
         for detector, subject in zip(self.detectors, self.subjects, strict=True):
             most = len(self._subjects_of(detector).rows)
-            subject.reserve(most, count, uses_pool=detector.uses_pool)
+            sides = 2 * count if detector.subject == "trader" else count
+            subject.reserve(most, sides, uses_pool=detector.uses_pool)
 
     def _subjects_of(self, detector: Detector) -> Table:
         """Return the table whose rows are the detector's subjects."""
-        return self.state.pairs if detector.subject == "pair" else self.state.parties
+        tables = {"pair": self.state.pairs, "trader": self.state.traders}
+        return tables.get(detector.subject, self.state.parties)
 
     def _meet_instrument(self, row: np.void, line: bytes) -> None:
         """Give an instrument seen for the first time a name and its rules."""
@@ -270,6 +283,7 @@ class InstrumentStage:
         """Let every rule see the steps, and tell what they find in the rows' order."""
         buffer, found = self._scratch.buffer, []
         for index, detector in enumerate(self.detectors):
+            self.subjects[index].share(len(self.state.instruments.rows))
             detector.update(steps, self.subjects[index], buffer)
             found += [(int(f["at"]), index, f) for f in buffer.take()]
         found.sort(key=lambda entry: entry[:2])
@@ -296,6 +310,8 @@ class InstrumentStage:
         """See ``detectors.core.findings.Teller``."""
         if detector.subject == "pair":
             return self._who_of_pair(record, event)
+        if detector.subject == "trader":
+            return self._who_of_trader(record)
         subject = int(record["subject"])
         party = self.state.parties.rows[subject]
         tenant, name = self.party_names[subject]
@@ -326,6 +342,12 @@ class InstrumentStage:
             f"{first} with {second} {instrument}@{venue}",
             {"accounts": self._shares(record)},
         )
+
+    def _who_of_trader(self, record: np.void) -> Who:
+        trader = self.state.traders.rows[int(record["subject"])]
+        tenant, account_id, *_ = self.state.name_of(int(trader["holder"]))
+        instrument, venue = self.instrument_names[int(trader["instrument"])]
+        return Who(tenant, account_id, instrument, f"{account_id} {instrument}@{venue}", {})
 
     def _shares(self, record: np.void) -> list[dict[str, Any]]:
         """Return the accounts a record names, each with its share of what they traded."""

@@ -65,7 +65,7 @@ PARTY: Final = np.dtype(
         ("padding", "u1", (3,)),
     ]
 )
-# An account in an instrument that it traded, where a rule on pairs looks.
+# An account in an instrument that it traded, where a rule on pairs or traders looks.
 TRADER: Final = np.dtype(
     [
         *_KEYS,
@@ -115,6 +115,11 @@ TRADE: Final = np.dtype(
         ("kind", "u1"),
         ("side", "u1"),
         ("padding", "u1", (5,)),
+        # 1: nobody told the trade before. Rows of the table of traders: the row's account and its
+        # counterparty, each where the row is the first to say that it was on that side; else -1.
+        ("is_first_report", "u1"),
+        ("trader_registered", "u1", (2,)),
+        ("traders", "<i4", (2,)),
         # Where both sides are no one party: row of the table of pairs, else -1; and what is known
         # of its day, this trade included.
         ("pair", "<i4"),
@@ -172,13 +177,16 @@ class InstrumentSettings(NamedTuple):
         First reports held at once; the oldest is let go beyond.
     traders_max
         Accounts in an instrument held at once, and as many pairs; later ones are left out beyond.
+    trader_rules
+        Bits of ``TRADE.rules``: rules on pairs or traders.
     pair_rules
-        Bits of ``TRADE.rules``: rules on pairs.
+        Of these, those on pairs.
     """
 
     side_window_ns: int
     sides_max: int
     traders_max: int
+    trader_rules: np.uint64
     pair_rules: np.uint64
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.core.contract import FINDING, STEP, Findings, Steps
+from detectors.core.contract import FINDING, NOT_SHARED, STEP, Findings, Steps
 from detectors.core.tables import fetch, grown
 from schemas.jit import Int, inlined, kernel
 from schemas.whole_rows import copied
@@ -42,6 +42,7 @@ class Memory(NamedTuple):
     nodes: NDArray[np.void]
     node_counters: NDArray[np.int64]
     rings: NDArray[np.int64]
+    shared: NDArray[np.void]
 
 
 @inlined
@@ -193,6 +194,7 @@ class SubjectState:
 
     ``rings`` have shape (n, k): each holds the positions of k rows, for the few subjects of which a
     finding may soon be due. ``most`` is how many subjects there can be before the next ``reserve``.
+    ``shared`` has a row an instrument, for rules whose subjects there have something in common.
     """
 
     heads: NDArray[np.int32]
@@ -201,10 +203,13 @@ class SubjectState:
     nodes: NDArray[np.void]
     node_counters: NDArray[np.int64]
     rings: NDArray[np.int64]
+    shared: NDArray[np.void]
     most: int = 0
 
     @classmethod
-    def of(cls, dtype: np.dtype[np.void], recent: int) -> "SubjectState":
+    def of(
+        cls, dtype: np.dtype[np.void], recent: int, shared: np.dtype[np.void] = NOT_SHARED
+    ) -> "SubjectState":
         """Make a state without subjects, whose findings name ``recent`` rows."""
         return cls(
             np.zeros(CAPACITY_MIN, np.int32),
@@ -213,6 +218,7 @@ class SubjectState:
             np.zeros(0, NODE),
             np.zeros(2, np.int64),
             np.zeros((0, recent), np.int64),
+            np.zeros(0, shared),
         )
 
     def __len__(self) -> int:
@@ -280,8 +286,23 @@ class SubjectState:
     def memory(self) -> Memory:
         """Bundle the arrays for a kernel."""
         return Memory(
-            self.heads, self.rows, self.counters, self.nodes, self.node_counters, self.rings
+            self.heads,
+            self.rows,
+            self.counters,
+            self.nodes,
+            self.node_counters,
+            self.rings,
+            self.shared,
         )
+
+    def share(self, instruments: int) -> None:
+        """Have a shared row for so many instruments."""
+        if self.shared.dtype != NOT_SHARED:
+            self.shared = grown(self.shared, len(self.shared), instruments)
+
+    def forget_instruments(self, gone: NDArray[np.int64]) -> None:
+        """Forget what subjects in some instruments had in common; others may have their rows."""
+        self.shared[gone[gone < len(self.shared)]] = np.zeros((), self.shared.dtype)
 
     def dump(self) -> dict[str, Any]:
         """Return what has been used, for a snapshot to copy."""
@@ -291,10 +312,17 @@ class SubjectState:
             "nodes": self.nodes[: int(self.node_counters[NODES])].view(np.uint8),
             "node_counters": self.node_counters.tolist(),
             "rings": self.rings[: int(self.counters[RINGS])].reshape(-1).view(np.uint8),
+            "shared": self.shared.view(np.uint8),
         }
 
     @classmethod
-    def load(cls, dtype: np.dtype[np.void], recent: int, dumped: dict[str, Any]) -> "SubjectState":
+    def load(
+        cls,
+        dtype: np.dtype[np.void],
+        recent: int,
+        dumped: dict[str, Any],
+        shared: np.dtype[np.void] = NOT_SHARED,
+    ) -> "SubjectState":
         """Rebuild from a dump."""
         rows = copied(np.frombuffer(dumped["rows"], dtype))
         return cls(
@@ -304,6 +332,7 @@ class SubjectState:
             copied(np.frombuffer(dumped["nodes"], NODE)),
             np.array(dumped["node_counters"], np.int64),
             np.frombuffer(dumped["rings"], np.int64).reshape(-1, recent).copy(),
+            copied(np.frombuffer(dumped["shared"], shared)),
         )
 
 

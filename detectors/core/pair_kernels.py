@@ -1,9 +1,9 @@
 """Who trades with whom: each account's trades of the day in an instrument, and those of each pair.
 
 A trade counts once for each of its sides: for the account that reports it first, and for the other
-as soon as anybody says who that is. Kept only where a rule on pairs looks. An account that there
-is no room for is left out for its day in the instrument, with whoever comes after it: of a pair
-that is told, all trades of both were counted.
+as soon as anybody says who that is. Kept only where a rule on pairs or traders looks. An account
+that there is no room for is left out for its day in the instrument, with whoever comes after it: of
+a pair that is told, all trades of both were counted.
 """
 
 from typing import Any, Final
@@ -23,9 +23,9 @@ _BUY: Final = SIDE["buy"]
 
 
 @inlined
-def follows_pairs(step: Any, settings: Any) -> Any:
-    """Say whether a rule on pairs looks at the step's instrument."""
-    return step["rules"] & settings.pair_rules != 0
+def follows_traders(step: Any, settings: Any) -> Any:
+    """Say whether a rule on pairs or traders looks at the step's instrument."""
+    return step["rules"] & settings.trader_rules != 0
 
 
 @inlined
@@ -53,13 +53,27 @@ def _add_trader(arrays: Any, step: Any, keys: Any, holder: Int) -> Any:
 
 
 @kernel
-def _count(arrays: Any, step: Any, index: Int) -> None:
+def note_trader(arrays: Any, row: Any, step: Any, index: Int, side: Int) -> None:
+    """Fill in who stands on one of the step's sides, if anybody: 0 is the row's own account."""
+    step["traders"][side] = index
+    if index < 0:
+        return
+    link = np.int64(arrays.holders[arrays.traders[index]["holder"]]["registrations"])
+    if link > 0:
+        step["trader_registered"][side] = registered(
+            arrays.registrations, link, row["instrument_1"], step["time_ns"]
+        )
+
+
+@kernel
+def _count(arrays: Any, row: Any, step: Any, index: Int, side: Int) -> None:
     trader = arrays.traders[index]
     if step["day"] > trader["day"]:
         trader["day"] = step["day"]
         trader["day_end_ns"] = step["day_end_ns"]
         trader["trades"] = 0
     trader["trades"] += 1
+    note_trader(arrays, row, step, index, side)
 
 
 @kernel
@@ -84,7 +98,7 @@ def count_own(arrays: Any, settings: Any, row: Any, i: Int, step: Any, notes: An
         step["account"] = greet(arrays, row, i, notes)
         keys = _trader_keys(row, row["account_1"], row["account_2"])
         index = _add_trader(arrays, step, keys, np.int64(step["account"]))
-    _count(arrays, step, index)
+    _count(arrays, row, step, index, np.int64(0))
     return index
 
 
@@ -98,7 +112,7 @@ def count_counterparty(arrays: Any, settings: Any, row: Any, i: Int, step: Any, 
         step["counter"] = greet_counterparty(arrays, row, i, notes)
         keys = _trader_keys(row, row["counter_1"], row["counter_2"])
         index = _add_trader(arrays, step, keys, np.int64(step["counter"]))
-    _count(arrays, step, index)
+    _count(arrays, row, step, index, np.int64(1))
     return index
 
 
@@ -166,6 +180,8 @@ def _tell(arrays: Any, row: Any, step: Any, index: Int) -> None:
 @kernel
 def on_strangers(arrays: Any, settings: Any, row: Any, step: Any, traders: Any) -> None:
     """Take a trade of two accounts that are no one party, the row's account first."""
+    if step["rules"] & settings.pair_rules == 0:
+        return
     if traders[0] < 0 or traders[1] < 0:
         return  # counted when there was no room for one of them
     index = _find_pair(arrays, traders)

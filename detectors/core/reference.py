@@ -28,6 +28,7 @@ _SUBJECTS = {
     "contract": "account and instrument",
     "party": "account, owner or control group, and instrument",
     "pair": "two accounts and instrument",
+    "trader": "account and instrument",
 }
 
 

@@ -27,6 +27,9 @@ SELF_TRADING: Final = "cn.futures.self_trading"
 STOCKS_SELF: Final = "surveillance.self_trading"
 LAYERING: Final = "surveillance.layering"
 PAIRED: Final = "surveillance.paired_trading"
+CLOSE_CN: Final = "surveillance.marking_the_close.cn"
+CLOSE_EU: Final = "surveillance.marking_the_close.eu"
+RAMPING: Final = "surveillance.ramping"
 REPORTING: Final = "cn.futures.programme_reporting"
 NEAR_THRESHOLD: Final = "cn.order_rate.near_threshold"
 
@@ -65,6 +68,8 @@ class Family:
     most: int = 0
     simulated: bool = False
     heavy: bool = False
+    alone: bool = False  # in a stock that nobody else trades
+    closing: bool = False  # before the close, which a day cut short has not
     linked: str = ""  # by what a second account belongs to the first: owner, group; or strangers
 
     def value(self, strength: float) -> int:
@@ -314,6 +319,60 @@ def meetings(script: Script, quantities: tuple[tuple[int, int], ...], elsewhere:
         script.match((resting, taking), at + 25_000_000, price, lots * lot)
 
 
+def rise(script: Script, begins: int, lots: tuple[int, ...], cents: int, before_s: int) -> None:
+    """Trade within a minute while the price rises by ``cents``; lots below 0 are sold.
+
+    Nobody has traded the stock before but the account itself, once, ``before_s`` ago.
+    """
+    price, lot = script.instruments[script.main].price_cents, script.instruments[script.main].lot
+    early = begins - before_s * SECOND_NS
+    first = script.enter(early, script.main, tape.BUY, lot, price=price)
+    script.fill_all(first, early + 30_000_000)
+    for i, quantity in enumerate(lots):
+        at = begins + i * 60 * SECOND_NS // len(lots)
+        paid = price + cents * (i + 1) // len(lots)
+        side = tape.BUY if quantity > 0 else tape.SELL
+        order = script.enter(at, script.main, side, abs(quantity) * lot, price=paid)
+        script.fill_all(order, at + 30_000_000)
+
+
+def rise_at_close(script: Script, lots: tuple[int, ...], cents: int) -> None:
+    """Trade so a few minutes before continuous trading ends."""
+    begins = script.session.close_ns - 240 * SECOND_NS + script.age(0.1, 60.0)
+    rise(script, begins, lots, cents, 600)
+    script.cover(4)
+
+
+def rise_early(script: Script, lots: tuple[int, ...], cents: int) -> None:
+    """Trade so a few minutes after continuous trading began."""
+    begins = script.session.open_ns + 196 * SECOND_NS + script.age(0.1, 10.0)
+    rise(script, begins, lots, cents, 190)
+    script.cover(4)
+
+
+def net_of_all(per_cent: int) -> tuple[int, ...]:
+    """Return 200 lots in ten trades, of which so much more were bought than sold."""
+    sold, bought = 100 - per_cent, 100 + per_cent
+    sales = tuple(-(sold // 4 + (k < sold % 4)) for k in range(4) if sold > k)
+    return (*sales, *(bought // 6 + (k < bought % 6) for k in range(6)))
+
+
+def _close_trades(script: Script, count: int) -> None:
+    rise_at_close(script, (3,) * count, 100)
+
+
+def _close_share(script: Script, per_cent: int) -> None:
+    rise_at_close(script, net_of_all(per_cent), 100)
+
+
+def _ramping_move(script: Script, cents: int) -> None:
+    rise_early(script, (2,) * 8, cents)
+
+
+def _ramping_share(script: Script, per_cent: int) -> None:
+    rise_early(script, net_of_all(per_cent), 500)
+
+
 def to_and_fro(count: int) -> tuple[tuple[int, int], ...]:
     """Return so many trades of three lots, of which each buys every other."""
     return tuple((i % 2, 3) for i in range(count))
@@ -402,6 +461,12 @@ FAMILIES: Final = (
     Family(
         "paired_trading.round", PAIRED, _SHANGHAI, 50, _paired_round, most=100, linked="strangers"
     ),
+    Family("marking_the_close.trades", CLOSE_CN, _SHANGHAI, 5, _close_trades, alone=True,
+           closing=True),
+    Family("marking_the_close.share", CLOSE_EU, _PARIS, 40, _close_share, most=100, alone=True,
+           closing=True),
+    Family("ramping.move", RAMPING, _SHANGHAI, 400, _ramping_move, alone=True),
+    Family("ramping.share", RAMPING, _PARIS, 40, _ramping_share, most=100, alone=True),
     Family("busy_seconds.reporting", REPORTING, _COMMODITY, 10, _reporting),
     Family(
         "busy_seconds.near_threshold", NEAR_THRESHOLD, _SHANGHAI, 10, _near_threshold, heavy=True

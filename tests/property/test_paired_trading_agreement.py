@@ -8,7 +8,7 @@ from detector_kit import columns_of, feed, reborn, rule_of, stage_of
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from naive_paired_trading import Figures, Told, paired_trades
-from trade_days import events_of, files, gaps
+from trade_days import events_of, files
 
 from detectors.core.instrument_stage import InstrumentConfig
 from lab.conformance.kit import DAY_NS
@@ -23,13 +23,14 @@ CONFIG = {"lateness_ns": 2 * SECOND_NS}
 SOON = CONFIG | {"idle_ns": 4 * SECOND_NS}
 fills = st.tuples(
     st.just("fill"),
-    st.sampled_from("AAABBBC"),
+    st.sampled_from("AAAABBBC"),
     st.sampled_from(["buy", "sell"]),
-    st.integers(0, 12),  # fill_id
-    st.sampled_from(["", "A", "B", "B", "C"]),  # counterparty
-    st.sampled_from("IIIIJ"),
+    st.integers(0, 30),  # fill_id
+    st.sampled_from(["", "A", "B", "A", "B", "A", "B", "C"]),  # counterparty
+    st.sampled_from("IIIIIJ"),
 )
-days = st.lists(st.tuples(gaps, st.one_of(fills, fills, fills, fills, files)), max_size=40)
+gaps = st.sampled_from([0, 0, 0, 1, 1, 1, 3, 6, 11, 43_200])
+days = st.lists(st.tuples(gaps, st.one_of(*(fills,) * 12, files)), max_size=40)
 BOTH_WAYS = [(1, ("fill", "A", side, k, "B", "I")) for k, side in enumerate(["buy", "sell"] * 3)]
 LONELY = [(0, ("fill", "A", "buy", k, "", "I")) for k in range(2)]
 LATE = [(1, ("fill", "B", side, k, "", "I")) for k, side in enumerate(["sell", "buy"])]

@@ -239,6 +239,42 @@ def paired(
     return tape
 
 
+def rises(
+    trades: int = 5, sold: int = 0, others: int = 150, end: float = 10.05, start: float = 10,
+    venue: str = "XPAR", first_s: float = 63_000, reach_s: float = 60, before_s: float = 1_200,
+    other: int = 0, next_day: int = 0,
+) -> Tape:  # fmt: skip
+    """Let B trade, then A buy 20 several times while B sells as much as it buys; then the end."""
+    tape = Tape()
+    tape.fill(first_s - before_s, "b", account_id="B", venue=venue, price=start, quantity=1)
+    for i in range(trades):
+        now = first_s + i * reach_s / trades + (86_400 if i < next_day else 0)
+        place = {"venue": venue, "instrument": "K" if i < other else "I", "quantity": 20}
+        tape.fill(now, f"a{i}", price=end if i == trades - 1 else start, **place)
+    if sold:
+        tape.fill(first_s, "a", venue=venue, side="sell", price=start, quantity=sold)
+    for k, side in enumerate(("buy", "sell") if others else ()):
+        more = {"account_id": "B", "side": side, "price": start, "quantity": others / 2}
+        tape.fill(first_s + 1, f"m{k}", venue=venue, **more)
+    return tape
+
+
+PARIS_CLOSE_S = 16 * 3_600 + 35 * 60  # 17:35 in winter
+SHANGHAI_CLOSE_S = 7 * 3_600
+
+
+def paris(first_s: float = PARIS_CLOSE_S - 300, **changes: Any) -> Tape:
+    return rises(first_s=first_s, **changes)
+
+
+def shanghai(first_s: float = SHANGHAI_CLOSE_S - 300, **changes: Any) -> Tape:
+    return rises(first_s=first_s, **{"venue": "XSHE"} | changes)
+
+
+def ramp(end: float = 10.4, **changes: Any) -> Tape:
+    return rises(end=end, **{"first_s": 36_000} | changes)
+
+
 CASES: list[tuple[str, str, Day, dict[str, Any], bool]] = [
     ("cn.order_rate.second", "all of it", rate_second, {}, True),
     ("cn.order_rate.second", "one action fewer", rate_second, {"actions": 299}, False),
@@ -348,6 +384,50 @@ CASES: list[tuple[str, str, Day, dict[str, Any], bool]] = [
     ("surveillance.paired_trading", "another market", paired, {"venue": "XSGE"}, False),
     ("surveillance.paired_trading", "one owner", paired, {"owners": ("W", "W")}, False),
     ("surveillance.paired_trading", "two owners", paired, {"owners": ("W", "V")}, True),
+    ("surveillance.marking_the_close.eu", "all of it", paris, {}, True),
+    ("surveillance.marking_the_close.eu", "one trade fewer", paris,
+     {"trades": 4, "others": 120}, False),
+    ("surveillance.marking_the_close.eu", "less than two fifths", paris, {"others": 152}, False),
+    ("surveillance.marking_the_close.eu", "sold as well", paris, {"sold": 2, "others": 148}, False),
+    ("surveillance.marking_the_close.eu", "price goes less", paris, {"end": 10.049}, False),
+    ("surveillance.marking_the_close.eu", "price goes down", paris, {"end": 9.9}, False),
+    ("surveillance.marking_the_close.eu", "before the last minutes", paris,
+     {"first_s": PARIS_CLOSE_S - 661}, False),
+    ("surveillance.marking_the_close.eu", "after the close", paris,
+     {"first_s": PARIS_CLOSE_S + 1}, False),
+    ("surveillance.marking_the_close.eu", "the last at the close", paris,
+     {"first_s": PARIS_CLOSE_S - 60, "reach_s": 75}, True),
+    ("surveillance.marking_the_close.eu", "the last after the close", paris,
+     {"first_s": PARIS_CLOSE_S - 59, "reach_s": 75}, False),
+    ("surveillance.marking_the_close.eu", "no trade before", paris, {"before_s": 0}, False),
+    ("surveillance.marking_the_close.eu", "one in another", paris,
+     {"other": 1, "others": 100}, False),
+    ("surveillance.marking_the_close.eu", "one on another day", paris,
+     {"next_day": 1, "others": 100}, False),
+    ("surveillance.marking_the_close.eu", "another market", paris, {"venue": "XSGE"}, False),
+    ("surveillance.marking_the_close.cn", "all of it", shanghai, {}, True),
+    ("surveillance.marking_the_close.cn", "one trade fewer", shanghai,
+     {"trades": 4, "others": 120}, False),
+    ("surveillance.marking_the_close.cn", "less than two fifths", shanghai,
+     {"others": 152}, False),
+    ("surveillance.marking_the_close.cn", "price goes less", shanghai, {"end": 10.049}, False),
+    ("surveillance.marking_the_close.cn", "before the last minutes", shanghai,
+     {"first_s": SHANGHAI_CLOSE_S - 661}, False),
+    ("surveillance.marking_the_close.cn", "after the close", shanghai,
+     {"first_s": SHANGHAI_CLOSE_S + 1}, False),
+    ("surveillance.marking_the_close.cn", "another market", shanghai, {"venue": "XPAR"}, False),
+    ("surveillance.ramping", "all of it", ramp, {}, True),
+    ("surveillance.ramping", "one trade fewer", ramp, {"trades": 4, "others": 120}, False),
+    ("surveillance.ramping", "less than two fifths", ramp, {"others": 152}, False),
+    ("surveillance.ramping", "sold as well", ramp, {"sold": 2, "others": 148}, False),
+    ("surveillance.ramping", "price goes less", ramp, {"end": 10.399}, False),
+    ("surveillance.ramping", "price goes down", ramp, {"end": 9.6}, False),
+    ("surveillance.ramping", "just within three minutes", ramp, {"reach_s": 224.9}, True),
+    ("surveillance.ramping", "in more than three minutes", ramp, {"reach_s": 225}, False),
+    ("surveillance.ramping", "no trade before", ramp, {"before_s": 0}, False),
+    ("surveillance.ramping", "one in another", ramp, {"other": 1, "others": 100}, False),
+    ("surveillance.ramping", "one on another day", ramp, {"next_day": 1, "others": 100}, False),
+    ("surveillance.ramping", "another market", ramp, {"venue": "XSGE"}, False),
     ("surveillance.layering", "all of it", layers, {}, True),
     ("surveillance.layering", "one episode fewer", layers, {"episodes": 2}, False),
     ("surveillance.layering", "one on another day", layers, {"last_s": 86_400}, False),
