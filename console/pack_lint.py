@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from detectors.core.contract import REGISTRATIONS
+from detectors.core.contract import ALIGNED, REGISTRATIONS
 from detectors.core.packs import Figure, Pack, PackRule, load_pack, load_rules
 from detectors.core.reference import parameter_words
 from detectors.core.registry import build_detector, detector_names, detector_type
@@ -48,7 +48,7 @@ def _lint_pack(pack: Pack, seen: dict[str, str]) -> Iterator[str]:
 def _lint_rule(rule: PackRule) -> Iterator[str]:
     if rule.detector not in detector_names():
         yield f"there is no detector {rule.detector}; there is {', '.join(detector_names())}."
-    elif rule.may_notify and detector_type(rule.detector).subject == "party":
+    elif rule.may_notify and detector_type(rule.detector).subject in ALIGNED:
         yield "may_notify is for rules on one account; take it out."
     if not rule.figures:
         yield "it has no figure, so nobody can say whose rule it is."

@@ -346,6 +346,7 @@ class Plan:
             tenant=TENANT,
             side_window_ns=int(self.config.value("trades.pair_window_ns")),
             sides_max=int(self.config.value("trades.pairs_max")),
+            traders_max=int(self.config.value("trades.traders_max")),
             idle_ns=int(self.config.value("accounts.idle_ns")),
         )
         detectors, scratch = self.detectors(), InstrumentScratch()  # as for accounts

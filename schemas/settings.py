@@ -112,6 +112,7 @@ SETTINGS: Final = (
     Setting("align.rows_max", 1_000_000, "rows a process", "So many rows may wait for the Kafka partition furthest behind (about 400 bytes a row) before those ahead of it stop being read; a file's lanes never part so far.", 1, 1_000_000_000, changes_results=False),
     Setting("trades.pair_window_ns", 10 * SECOND_NS, "ns of event time", "The first report of a trade waits so long for the other side's; two gateways report one trade within seconds.", 0, 7 * DAY_NS),
     Setting("trades.pairs_max", 1_048_576, "trades per instrument shard", "Caps the memory of trades that wait for their other side (80 bytes a trade); reaching it lets the oldest go, which is counted.", 1, 268_435_456),
+    Setting("trades.traders_max", 1_048_576, "accounts per instrument shard", "Caps the memory of rules on pairs: accounts that traded an instrument today (about 170 bytes each), and as many pairs (76 bytes); those beyond it are left out for the day, which is counted.", 1, 268_435_456),
 
     Setting("notices.expiry_ns", 72 * HOUR_NS, "ns of event time", "A customer notice that nobody answers ends after this, and the account is looked at again.", SECOND_NS, 3_650 * DAY_NS),
     Setting("notices.simulated_only", True, "true or false", "Verification notices go to simulated-trading accounts only, as the source rule says."),

@@ -1,6 +1,6 @@
 """What tests of the account stage share, beside the kit that ships with the product."""
 
-from detectors.core.contract import RuleSpec
+from detectors.core.contract import ALIGNED, RuleSpec
 from detectors.core.registry import detector_names, detector_type
 from detectors.core.stage import StageOutput
 from lab.conformance.kit import (
@@ -51,7 +51,7 @@ def all_rules() -> list[RuleSpec]:
     return [
         rule_of(name, dict(parameters), id=f"test.{name}.{example}")
         for name in detector_names()
-        if detector_type(name).subject in {"account", "contract"}
+        if detector_type(name).subject not in ALIGNED
         for example, parameters in detector_type(name).examples().items()
     ]
 

@@ -250,6 +250,8 @@ class Stage:
         order = self.find(account, event["order_id"], time_ns)
         if order is not None:
             step.contract = order.contract
+            if not order.unseen:
+                step.age_ns = max(0, time_ns - order.entered_ns)
             before = order.standing(step)
             order.quantity = order.filled
             self.rests(step, before, order)
@@ -276,6 +278,8 @@ class Stage:
             simulated = event.get("is_simulated", False)
             order = Order(step.contract, 0, time_ns, step.day, None, simulated, unseen=True)
             self.orders[account, event["order_id"]] = order
+        if order is not None and not order.unseen:
+            step.age_ns = max(0, time_ns - order.entered_ns)
         if order is not None:
             before = order.standing(step)
             order.filled += step.quantity_e8

@@ -35,6 +35,7 @@ CN_EQUITIES = {"XSHG", "XSHE", "BJSE"}
 CN_FUTURES = {"CCFX", "XSGE", "XDCE", "XZCE", "XINE", "GFEX"}
 INDEX_FUTURES = ("IF", "IH", "IC", "IM")
 EU = {"XPAR", "XAMS", "XBRU", "XLIS", "XDUB", "XOSL", "XETR", "XMIL", "XMAD", "XHEL", "XSTO"}
+EU_CLOSING_LATE = {"XPAR", "XAMS", "XBRU", "XETR", "XMIL", "XMAD"}
 ZONES = dict.fromkeys(CN_EQUITIES | CN_FUTURES, "Asia/Shanghai") | dict.fromkeys(EU, "Europe/Paris")
 CUSTOMER = {"user", "unknown", "kill_switch"}
 
@@ -292,6 +293,122 @@ def self_trades(
     return set().union(*(accounts[key] for key, count in counts.items() if count >= figure))
 
 
+@dataclass
+class Sides:
+    """Who newly is known to have made a trade, and the other side as far as it is known."""
+
+    fresh: set[str]
+    is_first: bool
+    other: str = ""
+    others: tuple[str, str] = ("", "")
+    on_file: set[str] = field(default_factory=set)
+
+
+def sided_trades(facts: list[Fact], venues: set[str]) -> Iterable[tuple[Fact, Sides]]:
+    """Yield each trade when it is first told, and again when the other side becomes known."""
+    firsts: dict[tuple[str, str], Fact] = {}
+    for fact in facts:
+        if fact.kind != "fill" or fact.venue not in venues:
+            continue
+        first = firsts.setdefault((fact.instrument, fact.fill_id), fact)
+        if first is fact:
+            fresh = {fact.account, fact.counter} - {""}
+            yield (
+                fact,
+                Sides(fresh, True, fact.counter, fact.counter_behind, fact.counter_registered),
+            )
+        elif not first.counter:
+            fresh = {fact.account} - {first.account}
+            yield fact, Sides(fresh, False, first.account, first.behind, first.registered)
+
+
+def paired_trading(
+    facts: list[Fact], venues: set[str], exempting: set[str], figure: int = 10
+) -> set[str]:
+    """Return the accounts of pairs that traded mostly with each other, and both ways.
+
+    At some moment of the day, after a trade between two accounts that are no one party: at least so
+    many, half of all that either traded in the instrument, and half of one way came back.
+    """
+    found: set[str] = set()
+    traded: dict[tuple[str, str, str], int] = defaultdict(int)
+    bought: dict[tuple[str, str, str, str], Decimal] = defaultdict(Decimal)
+    times: dict[tuple[frozenset[str], str, str], int] = defaultdict(int)
+    for fact, sides in sided_trades(facts, venues):
+        place = fact.instrument, fact.day
+        for account in sides.fresh:
+            traded[account, *place] += 1
+        two = frozenset({fact.account, sides.other})
+        if not sides.other or party_of(fact.account, fact.behind, sides.other, sides.others):
+            continue
+        times[two, *place] += 1
+        ends = (fact.account, sides.other)
+        bought[(*(ends if fact.side == "buy" else ends[::-1]), *place)] += fact.quantity
+        less, more = sorted((bought[(*ends, *place)], bought[(*ends[::-1], *place)]))
+        is_most = all(2 * times[two, *place] >= traded[one, *place] for one in two)
+        is_exempt = (fact.registered | sides.on_file) & exempting
+        if times[two, *place] >= figure and is_most and 2 * less >= more and not is_exempt:
+            found |= two
+    return found
+
+
+def local_close_ns(fact: Fact, clock: tuple[int, int]) -> int:
+    """Return when it is ``clock`` on the fact's day at its venue."""
+    day = datetime.fromisoformat(fact.day).replace(tzinfo=ZoneInfo(ZONES[fact.venue]))
+    return int(day.replace(hour=clock[0], minute=clock[1]).timestamp()) * SECOND_NS
+
+
+def moved_windows(
+    facts: list[Fact],
+    venues: set[str],
+    clock: tuple[int, int] | None,
+    length_s: int,
+    move: Fraction,
+) -> set[str]:
+    """Return who net bought or sold 40 % of a window in which the price went with it.
+
+    One window a day that ends at ``clock``, or one after another, each from a trade on.
+    """
+    by_day: dict[tuple[str, str], list[tuple[Fact, Sides]]] = defaultdict(list)
+    for fact, sides in sided_trades(facts, venues):
+        by_day[fact.instrument, fact.day].append((fact, sides))
+    found: set[str] = set()
+    for trades in by_day.values():
+        before, at = None, 0
+        while at < len(trades):
+            first = trades[at][0]
+            begins = first.time_ns
+            ends = begins + length_s * SECOND_NS
+            if clock is not None:
+                ends = local_close_ns(first, clock) + 1
+                begins = ends - length_s * SECOND_NS
+            inside = [one for one in trades[at:] if begins <= one[0].time_ns < ends]
+            if begins <= first.time_ns < ends:
+                found |= who_moved(inside, before, move)
+            at += max(1, len(inside) if begins <= first.time_ns else 1)
+            before = trades[at - 1][0].price
+    return found
+
+
+def who_moved(inside: list[tuple[Fact, Sides]], before: Decimal | None, move: Fraction) -> set[str]:
+    last = inside[-1][0].price
+    if before is None or last is None or abs(last - before) < move * Fraction(before):
+        return set()
+    volume = sum((f.quantity for f, sides in inside if sides.is_first), Decimal(0))
+    net: dict[str, Decimal] = defaultdict(Decimal)
+    times: dict[str, int] = defaultdict(int)
+    for fact, sides in inside:
+        for account in sides.fresh:
+            exempt = fact.registered if account == fact.account else sides.on_file
+            if "market_maker" in exempt:
+                continue
+            bought = (fact.side == "buy") == (account == fact.account)
+            net[account] += fact.quantity if bought else -fact.quantity
+            times[account] += 1
+    way = 1 if last > before else -1
+    return {one for one in net if times[one] >= 5 and way * net[one] * 10 >= 4 * volume}
+
+
 def layering(facts: list[Fact], figure: int = 3) -> set[str]:
     """Return the accounts with so many episodes in a contract and day.
 
@@ -426,6 +543,14 @@ def evaluate_facts(facts: list[Fact], *, at_close: bool) -> dict[str, set[str]]:
         "eu.otr.volume": order_to_trade(facts, 1000, by_volume=True)[which],
         "source.win_rate": win_rate(facts),
         "surveillance.layering": layering(facts),
+        "surveillance.marking_the_close.cn": moved_windows(
+            facts, CN_EQUITIES, (15, 0), 600, Fraction(5, 1_000)
+        ),
+        "surveillance.marking_the_close.eu": moved_windows(
+            facts, EU_CLOSING_LATE, (17, 35), 600, Fraction(5, 1_000)
+        ),
+        "surveillance.ramping": moved_windows(facts, CN_EQUITIES | EU, None, 180, Fraction(4, 100)),
+        "surveillance.paired_trading": paired_trading(facts, CN_EQUITIES | EU, {"market_maker"}),
         "surveillance.self_trading": self_trades(facts, CN_EQUITIES | EU, {"market_maker"}),
     }
 

@@ -28,6 +28,7 @@ class Report:
     event: Event
     line: int
     told: bool = False
+    apart: bool = False
     done: bool = False
 
 
@@ -93,6 +94,8 @@ def on_fill(book: Book, line: int, event: Event) -> Counted | None:
     if first.done or first.event["side"] == event["side"]:
         return None
     first.done = True
+    if first.apart:
+        return None
     party = party_of(book, event["account_id"], first.event["account_id"])
     if not first.told and first.event["event_time_ns"] // DAY_NS == day:
         book.alone[contract, day] -= 1
@@ -113,9 +116,9 @@ def on_first(book: Book, line: int, event: Event, key: tuple[str, str, str]) -> 
         book.alone[contract, day] += 1
         return None
     party = party_of(book, event["account_id"], other)
+    book.reports[key] = Report(event, line, told=bool(party), apart=not party)
     if not party:
         return None
-    book.reports[key] = Report(event, line, told=True)
     return counted(book, event, party, [line])
 
 

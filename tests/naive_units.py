@@ -172,6 +172,8 @@ class Shares:
                 self.close(close_ns)
                 close_ns = (unit.time_ns // DAY_NS + 1) * DAY_NS
             self.take(unit)
+        if units:
+            self.close(close_ns)  # that of the end
         return self
 
     def take(self, unit: Unit) -> None:

@@ -87,6 +87,11 @@ DONE, MEET, FILE, BACK = range(4)
 
 
 @inlined
+def _note_age(step: Any, row: Any, order: Any) -> None:
+    step["age_ns"] = max(np.int64(0), row["event_time_ns"] - order["entered_ns"])
+
+
+@inlined
 def _mark_rest(step: Any, change_e8: Int) -> None:
     """Note that more or less rests of an order of the day."""
     step["rest_change_e8"] = change_e8
@@ -201,7 +206,7 @@ def _on_cancel(arrays: Any, settings: Any, row: Any, step: Any) -> None:
     if order["state"] & ORDER_UNSEEN:
         _on_unknown_cancel(arrays, row, step, order["filled_ns"])
         return
-    step["age_ns"] = max(np.int64(0), row["event_time_ns"] - order["entered_ns"])
+    _note_age(step, row, order)
     withdrawn = left_of(order)
     if row["has"] & HAS_QUANTITY:
         withdrawn = min(row["quantity_e8"], withdrawn)
@@ -225,6 +230,8 @@ def _on_end(arrays: Any, settings: Any, row: Any, step: Any) -> None:
     index = known_order(arrays, settings, row, row["order_1"])
     if index >= 0:
         place(arrays, settings, step, np.int64(arrays.orders[index]["contract"]))
+        if arrays.orders[index]["state"] & ORDER_UNSEEN == 0:
+            _note_age(step, row, arrays.orders[index])
         step["side"] = arrays.orders[index]["side"]
         step["open_change"] = -count_open(arrays.orders[index], step["day"])
         _mark_rest(step, -resting_of(arrays.orders[index], step["day"]))
@@ -250,6 +257,8 @@ def _on_fill(
         arrays.orders[index]["state"] = ORDER_UNSEEN
     if index >= 0:
         order = arrays.orders[index]
+        if order["state"] & ORDER_UNSEEN == 0:
+            _note_age(step, row, order)
         rested = resting_of(order, step["day"])
         step["open_change"] = -count_open(order, step["day"])
         note_fill(order, row)

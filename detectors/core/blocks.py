@@ -14,6 +14,7 @@ import numpy as np
 import orjson
 from msgspec import Struct, to_builtins
 
+from detectors.core.contract import NOT_SHARED
 from detectors.core.memory import SubjectState
 
 if TYPE_CHECKING:
@@ -79,14 +80,15 @@ def fingerprint(*dtypes: np.dtype[Any]) -> str:
 
 def block_of(detector: "Detector") -> Block:
     """Return what makes the memory of this rule its own."""
-    dtype, rule, shared = detector.state_dtype, detector.rule, detector.shared_dtype
+    dtype, shared, rule = detector.state_dtype, detector.shared_dtype, detector.rule
+    dtypes = (dtype,) if shared == NOT_SHARED else (dtype, shared)
     # All parameters, not those the pack names only: a default of the code's may change too.
     facts = [rule.parameters_hash, to_builtins(detector.params)]
     return Block(
         rule=rule.id,
         detector=detector.name,
         version=detector.state_version,
-        dtype=f"{dtype.itemsize}:{fingerprint(*(d for d in (dtype, shared) if d is not None))}",
+        dtype=f"{dtype.itemsize}:{fingerprint(*dtypes)}",
         parameters=sha256(orjson.dumps(facts, option=orjson.OPT_SORT_KEYS)).hexdigest()[:_SHOWN],
     )
 
@@ -105,7 +107,7 @@ def take_up(detector: "Detector", blocks: Mapping[str, tuple[str, dict[str, Any]
     """Return what a rule remembered, or nothing where it was remembered by other rules."""
     key, parts = blocks.get(detector.rule.id, ("", {}))
     if key != block_of(detector).key:
-        return SubjectState.of(detector.state_dtype, detector.recent)
+        return SubjectState.of(detector.state_dtype, detector.recent, detector.shared_dtype)
     return SubjectState.load(detector.state_dtype, detector.recent, parts, detector.shared_dtype)
 
 

@@ -33,8 +33,9 @@ TRIPS_RESTART: Final = 512  # the sender counts round trips from here on: forget
 KILL_SWITCH: Final = 1024  # a cancel by kill functionality
 REASON_UNKNOWN: Final = 2048  # a cancel counted as the customer's because nobody says whose it is
 SELF_TRADE: Final = 4096  # both sides of a trade are one party; told once a trade
-OTHER_SIDE: Final = 8192  # the second report of a trade that was told as a self-trade
+OTHER_SIDE: Final = 8192  # the second report of a trade that was told with both its sides
 RESTS: Final = 16384  # more or less rests of an order that was entered on the same trading day
+MATCHED: Final = 32768  # both sides of a trade are known, and no one party; told once a trade
 ACTION: Final = NEW | REPLACE | CANCEL
 # Bits of ``registered`` and ``claimed``.
 MARKET_MAKER: Final = 1
@@ -116,9 +117,12 @@ FINDING: Final = np.dtype(
 
 Steps = NDArray[np.void]
 Findings = NDArray[np.void]
-# A party is one account, an owner's accounts or a control group's, in one instrument. A peer is an
-# account that is compared with others of its tier.
-Subject = Literal["account", "contract", "party", "peer"]
+# A party is one account, an owner's accounts or a control group's, in one instrument; a pair, two
+# accounts that are no one party and traded with each other in one instrument; a trader, one account
+# in one instrument, beside all others there; a peer, an account beside others of its tier.
+Subject = Literal["account", "contract", "party", "pair", "trader", "peer"]
+ALIGNED: Final[frozenset[Subject]] = frozenset({"party", "pair", "trader", "peer"})
+NOT_SHARED: Final = np.dtype([("none", "u1")])
 
 
 class RuleSpec(Struct, frozen=True, kw_only=True):
@@ -233,7 +237,8 @@ class Selection(NamedTuple):
     Attributes
     ----------
     by_account
-        1: a subject is an account, or a peer; 0: it is an account or a party x instrument.
+        1: a subject is an account; 0: it is an account x instrument, or a party x instrument. Of
+        pairs, traders and peers, kernels ask for the row themselves.
     rule_bit
         The rule's bit of ``STEP.rules``.
     exempt
@@ -264,7 +269,6 @@ class Detector(ABC):
     wanted: ClassVar[int]
     params_type: ClassVar[type[Struct]]
     uses_pool: ClassVar[bool] = False
-    shared_dtype: ClassVar["np.dtype[np.void] | None"] = None  # of what a group of peers shares
     is_large: ClassVar[bool] = False  # its rows are: rules of it belong in packs loaded on request
     recent: ClassVar[int] = RECENT  # how many rows a finding names
     kinds: ClassVar[frozenset[str]] = frozenset()  # of rows sent on to it, where it is aligned
@@ -273,7 +277,7 @@ class Detector(ABC):
         self.rule = rule
         self.params: Any = params
         self.selection = Selection(
-            int(self.subject in {"account", "peer"}),
+            int(self.subject == "account"),
             np.uint64(1 << rule_bit),
             rule.exempt_bits,
             self.wanted,
@@ -282,7 +286,7 @@ class Detector(ABC):
     @property
     def is_aligned(self) -> bool:
         """Whether it sees several accounts' rows or tallies, in order of time."""
-        return self.subject in {"party", "peer"}
+        return self.subject in ALIGNED
 
     @property
     @abstractmethod
@@ -292,6 +296,15 @@ class Detector(ABC):
         An aligned one that remembers accounts has their rows of the table of holders, plus one, in
         a field called ``accounts``; 0 stands for none.
         """
+
+    @property
+    def shared_dtype(self) -> np.dtype[np.void]:
+        """What subjects in one instrument, or peers of one group, have in common: a row for each.
+
+        For aligned ones only. Rows are zeros at first; ``Memory.shared`` holds them, by
+        ``TRADE.instrument`` or by the number of the group.
+        """
+        return NOT_SHARED
 
     @abstractmethod
     def update(self, steps: Steps, state: "SubjectState", out: "FindingBuffer") -> None:

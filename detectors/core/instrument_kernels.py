@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from detectors.core import contract as c
+from detectors.core.holder_kernels import greet, holder_of, new_holder, note_name
 from detectors.core.instrument_state import (
     BY_ACCOUNT,
     BY_GROUP,
@@ -19,9 +20,19 @@ from detectors.core.instrument_state import (
     OLDEST,
     ONE_SIDED,
     SIDE_ALONE,
+    SIDE_APART,
     SIDE_DONE,
     SIDE_TOLD,
     YOUNGEST,
+)
+from detectors.core.pair_kernels import (
+    count_counterparty,
+    count_own,
+    follows_traders,
+    note_trader,
+    on_second_of_strangers,
+    on_strangers,
+    trader_of,
 )
 from detectors.core.registrations import registered
 from detectors.core.tables import LIVE, find, insert, mix, remove
@@ -86,20 +97,14 @@ def _keep_side(arrays: Any, row: Any, state: Int) -> None:
 
 
 @kernel
-def _holder_of(arrays: Any, account_1: Int, account_2: Int) -> Any:
-    """Return the account's row, or -1."""
-    return find(arrays.holder_heads, arrays.holders, account_1, account_2)
-
-
-@kernel
 def _shared(arrays: Any, row: Any, other_1: Int, other_2: Int) -> Any:
     """Return what the row's account and another share, and its hash; ``BY_NOTHING`` for strangers.
 
     A control group counts as one client, so it goes before an owner, and an owner before an
     account that traded with itself.
     """
-    own = _holder_of(arrays, row["account_1"], row["account_2"])
-    other = _holder_of(arrays, other_1, other_2)
+    own = holder_of(arrays, row["account_1"], row["account_2"])
+    other = holder_of(arrays, other_1, other_2)
     if own >= 0 and other >= 0:
         group_1, owner_1 = arrays.holders[own]["group_1"], arrays.holders[own]["owner_1"]
         if group_1 != 0 and group_1 == arrays.holders[other]["group_1"]:
@@ -112,46 +117,9 @@ def _shared(arrays: Any, row: Any, other_1: Int, other_2: Int) -> Any:
 
 
 @kernel
-def _new_holder(arrays: Any, row: Any) -> Any:
-    """Give the row's account a row with nothing on file."""
-    index = insert(
-        arrays.holder_heads,
-        arrays.holders,
-        arrays.holder_counters,
-        row["account_1"],
-        row["account_2"],
-    )
-    holder = arrays.holders[index]
-    holder["registrations"] = 0
-    holder["owner_1"] = 0
-    holder["group_1"] = 0
-    holder["name_start"] = 0
-    holder["name_size"] = 0
-    return index
-
-
-@inlined
-def _note(i: Int, notes: Any) -> None:
-    """Note that the row's account needs the names that stand on the row."""
-    fresh, _, progress = notes
-    fresh[progress[1]] = i
-    progress[1] += 1
-
-
-@kernel
-def _greet(arrays: Any, row: Any, i: Int, notes: Any) -> Any:
-    """Return the row of the row's account, a new one where it has none."""
-    index = _holder_of(arrays, row["account_1"], row["account_2"])
-    if index < 0:
-        index = _new_holder(arrays, row)
-        _note(i, notes)
-    return index
-
-
-@kernel
 def _renames(arrays: Any, row: Any) -> Any:
     """Say whether a file changes who is behind an account that has a row."""
-    index = _holder_of(arrays, row["account_1"], row["account_2"])
+    index = holder_of(arrays, row["account_1"], row["account_2"])
     if index < 0:
         return False
     holder = arrays.holders[index]
@@ -165,14 +133,14 @@ def _on_file(arrays: Any, row: Any, i: Int, step: Any, notes: Any) -> Any:
     Who has nothing on file needs no row.
     """
     lists = row["flags"] & FLAG_REGISTRATIONS != 0
-    index = _holder_of(arrays, row["account_1"], row["account_2"])
+    index = holder_of(arrays, row["account_1"], row["account_2"])
     if index < 0:
         if row["counter_1"] == 0 and row["counter_2"] == 0 and not lists:
             return False
-        index = _new_holder(arrays, row)
-        _note(i, notes)
+        index = new_holder(arrays, row["account_1"], row["account_2"])
+        note_name(i, notes)
     elif row["line_length"] > 0 and _renames(arrays, row):  # what is forgotten leaves the name
-        _note(i, notes)
+        note_name(i, notes)
     holder = arrays.holders[index]
     holder["owner_1"] = row["counter_1"]
     holder["group_1"] = row["counter_2"]
@@ -209,7 +177,7 @@ def _join(arrays: Any, row: Any, step: Any, other: Any, shared: Any, notes: Any)
     """
     by, shared_1 = shared
     step["shared_by"] = by
-    step["counter"] = _holder_of(arrays, other[0], other[1])
+    step["counter"] = holder_of(arrays, other[0], other[1])
     step["contract"] = _party_of(arrays, step, row, shared_1, notes)
     for holder in (step["account"], step["counter"]):
         link = np.int64(arrays.holders[holder]["registrations"])
@@ -220,7 +188,9 @@ def _join(arrays: Any, row: Any, step: Any, other: Any, shared: Any, notes: Any)
 
 
 @kernel
-def _on_second(arrays: Any, row: Any, i: Int, step: Any, index: Int, notes: Any) -> None:
+def _on_second(
+    arrays: Any, settings: Any, row: Any, i: Int, step: Any, index: Int, notes: Any
+) -> None:
     """Take the second report of a trade; ``notes`` as ``take_trades`` has them."""
     first = arrays.sides[index]
     if first["side"] == row["side"] or first["state"] == SIDE_DONE:
@@ -234,18 +204,36 @@ def _on_second(arrays: Any, row: Any, i: Int, step: Any, index: Int, notes: Any)
             instrument["one_sided"] -= 1
             step["one_sided"] = instrument["one_sided"]
     other = (first["account_1"], first["account_2"])
+    step["other_position"] = first["position"]
+    if was == SIDE_APART:
+        on_second_of_strangers(arrays, row, step, other)
+        return
+    is_followed = was == SIDE_ALONE and follows_traders(step, settings)
+    is_other = row["account_1"] != other[0] or row["account_2"] != other[1]
+    own = np.int64(-1)
+    if is_followed and is_other:
+        own = count_own(arrays, settings, row, i, step, notes)
+    elif is_followed:  # counted when it told the other side
+        note_trader(arrays, row, step, trader_of(arrays, row, other[0], other[1]), np.int64(0))
     shared = _shared(arrays, row, other[0], other[1])
     if shared[0] == BY_NOTHING:
+        if is_followed:
+            traders = (own, trader_of(arrays, row, other[0], other[1]))
+            on_strangers(arrays, settings, row, step, traders)
         return
-    step["account"] = _greet(arrays, row, i, notes)
+    step["account"] = greet(arrays, row, i, notes)
     _join(arrays, row, step, other, shared, notes)
     step["what"] |= c.OTHER_SIDE if was == SIDE_TOLD else c.SELF_TRADE
-    step["other_position"] = first["position"]
 
 
 @kernel
-def _on_first(arrays: Any, row: Any, i: Int, step: Any, notes: Any) -> None:
+def _on_first(arrays: Any, settings: Any, row: Any, i: Int, step: Any, notes: Any) -> None:
     """Take the first report of a trade; ``notes`` as ``take_trades`` has them."""
+    is_followed = follows_traders(step, settings)
+    step["is_first_report"] = 1
+    own, other = np.int64(-1), np.int64(-1)
+    if is_followed:
+        own = count_own(arrays, settings, row, i, step, notes)
     if row["counter_1"] == 0 and row["counter_2"] == 0:
         instrument = arrays.instruments[step["instrument"]]
         instrument["one_sided"] += 1
@@ -253,11 +241,19 @@ def _on_first(arrays: Any, row: Any, i: Int, step: Any, notes: Any) -> None:
         arrays.totals[ONE_SIDED] += 1
         _keep_side(arrays, row, SIDE_ALONE)
         return
+    is_other = row["account_1"] != row["counter_1"] or row["account_2"] != row["counter_2"]
+    if is_followed and is_other:
+        other = count_counterparty(arrays, settings, row, i, step, notes)
+    elif is_followed:
+        note_trader(arrays, row, step, own, np.int64(1))
     shared = _shared(arrays, row, row["counter_1"], row["counter_2"])
     if shared[0] == BY_NOTHING:
-        return  # strangers: what the other side reports changes nothing
+        _keep_side(arrays, row, SIDE_APART)
+        if is_followed:
+            on_strangers(arrays, settings, row, step, (own, other))
+        return
     _keep_side(arrays, row, SIDE_TOLD)
-    step["account"] = _greet(arrays, row, i, notes)
+    step["account"] = greet(arrays, row, i, notes)
     _join(arrays, row, step, (row["counter_1"], row["counter_2"]), shared, notes)
     step["what"] |= c.SELF_TRADE
 
@@ -278,10 +274,10 @@ def _on_fill(arrays: Any, settings: Any, row: Any, i: Int, step: Any, notes: Any
     key_1, key_2 = _side_keys(row)
     index = find(arrays.side_heads, arrays.sides, key_1, key_2)
     if index >= 0 and arrays.sides[index]["time_ns"] > step["time_ns"] - settings.side_window_ns:
-        _on_second(arrays, row, i, step, index, notes)
+        _on_second(arrays, settings, row, i, step, index, notes)
         return
     _forget_sides(arrays, settings, step["time_ns"])
-    _on_first(arrays, row, i, step, notes)
+    _on_first(arrays, settings, row, i, step, notes)
 
 
 @inlined
@@ -307,6 +303,11 @@ def _clear(step: Any, row: Any) -> None:
     step["shared_by"] = BY_NOTHING
     step["kind"] = row["kind"]
     step["side"] = row["side"]
+    step["pair"] = -1
+    step["is_first_report"] = 0
+    for k in range(2):
+        step["traders"][k] = -1
+        step["trader_registered"][k] = 0
 
 
 @kernel
@@ -322,8 +323,9 @@ def take_trades(arrays: Any, settings: Any, rows: Any, steps: Any, notes: Any) -
     steps
         Shape (n,), dtype ``TRADE``, filled here.
     notes
-        ``fresh``, shape (n,), int64: receives the rows whose account needs the names on them;
-        ``founded``, likewise: parties that need one; and ``progress``, shape (3,), int64: rows
+        ``fresh``, shape (2n,), int64: receives the rows whose account needs the names on them, and
+        -1 - row for those whose counterparty does; ``founded``, shape (n,), int64: parties that
+        need one; and ``progress``, shape (3,), int64: rows
         taken so far, and how many stand in ``fresh`` and in ``founded``.
 
     Returns

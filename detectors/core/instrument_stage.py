@@ -13,7 +13,7 @@ from msgspec import Struct, json
 from numpy.typing import NDArray
 
 from detectors.core.blocks import dump_blocks, take_up
-from detectors.core.contract import Detector
+from detectors.core.contract import Detector, Subject
 from detectors.core.findings import Narrator, Who
 from detectors.core.idle_parties import PartyEvictor
 from detectors.core.instrument_kernels import DONE, FILE, LEARN, MEET, take_trades
@@ -33,14 +33,15 @@ from detectors.core.sent_rows import SentColumns
 from detectors.core.stage import StageOutput
 from detectors.core.stage_config import Names
 from detectors.core.stretches import NOT_BEGUN, Stretches, cut
-from detectors.core.tables import insert
+from detectors.core.tables import Table, insert
 from schemas.columns import HashKey
-from schemas.events import RefAccount
+from schemas.events import SECOND_NS, RefAccount
 from schemas.referee import Names as EventNames
 from schemas.referee import decode, names_of
 
 ROWS_AT_ONCE: Final = 8_192  # steps of so many rows stay in the processor's cache
 _ROWS_AHEAD: Final = 1_024  # a table that is short grows for at least so many rows
+_SWEEP_NS: Final = 4 * 3_600 * SECOND_NS  # of which a stretch is a quarter
 _PPM: Final = 1_000_000
 _SHARED: Final = {BY_ACCOUNT: "account", BY_OWNER: "beneficial_owner", BY_GROUP: "control_group"}
 
@@ -50,6 +51,7 @@ class _Behind(Struct, gc=False):
 
     tenant: str | None = None
     account_id: str = ""
+    counter_account_id: str = ""
     beneficial_owner: str | None = None
     control_group: str | None = None
 
@@ -66,6 +68,7 @@ class InstrumentConfig:
     tenant: str = "default"
     side_window_ns: int = 10_000_000_000
     sides_max: int = 1_000_000
+    traders_max: int = 1_000_000
     idle_ns: int = 0  # what rests for longer is let go where it equals a new row; 0: nothing is
 
 
@@ -77,7 +80,7 @@ class InstrumentScratch:
     steps
         Shape (n,), dtype ``TRADE``.
     fresh
-        Shape (n,), int64: rows whose account needs a name.
+        Shape (2n,), int64: rows whose account needs a name, and -1 - row for counterparties.
     founded
         Shape (n,), int64: parties that need a name.
     progress
@@ -97,7 +100,7 @@ class InstrumentScratch:
         """Have room for ``count`` steps."""
         if len(self.steps) < count:
             self.steps = np.zeros(count, TRADE)
-            self.fresh = np.zeros(count, np.int64)
+            self.fresh = np.zeros(2 * count, np.int64)
             self.founded = np.zeros(count, np.int64)
             self.buffer = FindingBuffer.of(2 * count)
 
@@ -108,7 +111,7 @@ class InstrumentStage:
     Parameters
     ----------
     detectors
-        Those of a run; the ones whose subject is not a party are left out.
+        Those of a run; the ones on accounts, contracts and peers are left out.
     config
         Hash key and bounds.
     scratch
@@ -121,16 +124,32 @@ class InstrumentStage:
         config: InstrumentConfig,
         scratch: InstrumentScratch | None = None,
     ) -> None:
-        self.detectors = [d for d in detectors if d.subject == "party"]
+        self.detectors = [d for d in detectors if d.is_aligned and d.subject != "peer"]
         self.config = config
         self.state = InstrumentState()
-        self.subjects = [SubjectState.of(d.state_dtype, d.recent) for d in self.detectors]
+        self.subjects = [
+            SubjectState.of(d.state_dtype, d.recent, d.shared_dtype) for d in self.detectors
+        ]
         self.instrument_names: dict[int, tuple[str, str]] = {}
         # Tenant and name of each party as they were when it got its row; others may join it later.
         self.party_names: dict[int, tuple[str, str]] = {}
         self._idle = Stretches(config.idle_ns, rows_bring_clock=True)
-        self._settings = InstrumentSettings(config.side_window_ns, config.sides_max)
+        on_pairs, on_traders = self._bits("pair"), self._bits("trader")
+        # What is over is let go soon after each day's end: a day may bring many pairs.
+        sweep_ns = _SWEEP_NS if on_pairs | on_traders else 0
+        self._hours = Stretches(sweep_ns, rows_bring_clock=True)
+        self._settings = InstrumentSettings(
+            config.side_window_ns,
+            config.sides_max,
+            config.traders_max,
+            np.uint64(on_pairs | on_traders),
+            np.uint64(on_pairs),
+        )
         self._scratch = scratch or InstrumentScratch()
+
+    def _bits(self, subject: Subject) -> int:
+        """Return the bits of the rules on one kind of subject."""
+        return sum(int(d.selection.rule_bit) for d in self.detectors if d.subject == subject)
 
     def take(self, columns: SentColumns) -> StageOutput:
         """Take rows, none earlier than any taken before."""
@@ -138,21 +157,30 @@ class InstrumentStage:
         with np.errstate(over="ignore"):  # words wrap around; only uncompiled kernels warn
             for start in range(0, len(columns), ROWS_AT_ONCE):
                 rows = columns.rows[start : start + ROWS_AT_ONCE]
-                for part, passed in cut(rows["event_time_ns"], NOT_BEGUN, [self._idle]):
+                clocks_ns = rows["event_time_ns"]
+                for part, passed in cut(clocks_ns, NOT_BEGUN, [self._idle, self._hours]):
                     self._take_part(SentColumns(rows[part], columns.raw), output)
-                    if passed is not None:
-                        self._let_go(passed.start_ns, output)
+                    if passed is self._hours:
+                        self._evictor(passed.start_ns, output).let_go_of_traders()
+                    elif passed is not None:
+                        self._let_go(self._evictor(passed.start_ns, output))
         return output
 
-    def _let_go(self, horizon_ns: int, output: StageOutput) -> None:
-        """Let go of what nothing can use any more when the stretch at hand began."""
+    def _evictor(self, horizon_ns: int, output: StageOutput) -> PartyEvictor:
+        """Return what lets go of all that nothing can use any more when a stretch began."""
         output.extend(self.close(horizon_ns))  # what waits for its verdict cannot go
         rules = list(zip(self.detectors, self.subjects, strict=True))
-        evictor = PartyEvictor(self.state, rules, horizon_ns)
+        return PartyEvictor(self.state, rules, horizon_ns)
+
+    def _let_go(self, evictor: PartyEvictor) -> None:
+        evictor.let_go_of_traders()
         for party in evictor.let_go_of_parties().tolist():
             del self.party_names[party]
-        for instrument in evictor.let_go_of_instruments().tolist():
+        instruments = evictor.let_go_of_instruments()
+        for instrument in instruments.tolist():
             del self.instrument_names[instrument]
+        for subject in self.subjects:
+            subject.forget_instruments(instruments)
         evictor.let_go_of_holders()
 
     def _take_part(self, columns: SentColumns, output: StageOutput) -> None:
@@ -170,7 +198,7 @@ class InstrumentStage:
             stop = take_trades(self.state.arrays(), self._settings, columns.rows, steps, notes)
             if stop in {DONE, LEARN}:
                 fresh = scratch.fresh[: progress[1]]
-                self._learn_names(columns, steps["account"], fresh)
+                self._learn_names(columns, steps, fresh)
                 self._name_parties(scratch.founded[: progress[2]])
                 progress[1:] = 0
             if stop == DONE:
@@ -182,17 +210,21 @@ class InstrumentStage:
                 self._register(int(steps["account"][index - 1]), columns.line(index - 1))
 
     def _learn_names(
-        self, columns: SentColumns, holders: NDArray[np.int32], fresh: NDArray[np.int64]
+        self, columns: SentColumns, steps: NDArray[np.void], fresh: NDArray[np.int64]
     ) -> None:
         """Give accounts that need them their names."""
+        is_counter = fresh < 0
+        rows = np.where(is_counter, -1 - fresh, fresh)
         names = []
-        for row in fresh.tolist():
+        for row, is_other in zip(rows.tolist(), is_counter.tolist(), strict=True):
             said = _BEHIND.decode(columns.line(row))
             behind = (said.beneficial_owner or "", said.control_group or "")
             tenant = said.tenant or self.config.tenant
-            names.append("\0".join((tenant, said.account_id, *behind)).encode())
+            account_id = said.counter_account_id if is_other else said.account_id
+            names.append("\0".join((tenant, account_id, *behind)).encode())
         if names:
-            self.state.set_names(holders[fresh], names)
+            holders = np.where(is_counter, steps["counter"][rows], steps["account"][rows])
+            self.state.set_names(holders, names)
 
     def _name_parties(self, founded: NDArray[np.int64]) -> None:
         """Give parties the names of what their first accounts share."""
@@ -205,12 +237,23 @@ class InstrumentStage:
         """Make room everywhere, so that no kernel can run out."""
         state = self.state
         self._scratch.reserve(count)
-        sides = min(count, max(0, self.config.sides_max - len(state.sides)) + 1)
-        for table, need in ((state.holders, count), (state.parties, count), (state.sides, sides)):
+        waiting = min(count, max(0, self.config.sides_max - len(state.sides)) + 1)
+        needs = [(state.holders, 2 * count), (state.parties, count), (state.sides, waiting)]
+        if self._settings.trader_rules:
+            for table, need in ((state.traders, 2 * count), (state.pairs, count)):
+                needs.append((table, min(need, max(0, self.config.traders_max - len(table)))))
+        for table, need in needs:
             if need > table.spare:
                 table.reserve(max(need, _ROWS_AHEAD))
         for detector, subject in zip(self.detectors, self.subjects, strict=True):
-            subject.reserve(len(state.parties.rows), count, uses_pool=detector.uses_pool)
+            most = len(self._subjects_of(detector).rows)
+            sides = 2 * count if detector.subject == "trader" else count
+            subject.reserve(most, sides, uses_pool=detector.uses_pool)
+
+    def _subjects_of(self, detector: Detector) -> Table:
+        """Return the table whose rows are the detector's subjects."""
+        tables = {"pair": self.state.pairs, "trader": self.state.traders}
+        return tables.get(detector.subject, self.state.parties)
 
     def _meet_instrument(self, row: np.void, line: bytes) -> None:
         """Give an instrument seen for the first time a name and its rules."""
@@ -224,6 +267,7 @@ class InstrumentStage:
         met = table.rows[index]
         met["rules"] = rules_for(self.detectors, names.instrument, names.venue)
         met["day"], met["day_end_ns"], met["fills"], met["one_sided"] = -1, 0, 0, 0
+        met["full_day"] = -1
 
     def _register(self, holder: int, line: bytes) -> None:
         """Replace the registrations of an account; without a line it was forgotten."""
@@ -239,6 +283,7 @@ class InstrumentStage:
         """Let every rule see the steps, and tell what they find in the rows' order."""
         buffer, found = self._scratch.buffer, []
         for index, detector in enumerate(self.detectors):
+            self.subjects[index].share(len(self.state.instruments.rows))
             detector.update(steps, self.subjects[index], buffer)
             found += [(int(f["at"]), index, f) for f in buffer.take()]
         found.sort(key=lambda entry: entry[:2])
@@ -263,7 +308,10 @@ class InstrumentStage:
 
     def who(self, detector: Detector, record: np.void, event: EventNames | None) -> Who:
         """See ``detectors.core.findings.Teller``."""
-        del detector  # there is one sort of subject
+        if detector.subject == "pair":
+            return self._who_of_pair(record, event)
+        if detector.subject == "trader":
+            return self._who_of_trader(record)
         subject = int(record["subject"])
         party = self.state.parties.rows[subject]
         tenant, name = self.party_names[subject]
@@ -280,6 +328,26 @@ class InstrumentStage:
             f"{who} {instrument}@{venue}",
             {"party": {"counted_by": shared, "party_id": name}, "accounts": self._shares(record)},
         )
+
+    def _who_of_pair(self, record: np.void, event: EventNames | None) -> Who:
+        traders = self.state.pairs.rows[int(record["subject"])]["traders"]
+        rows = [self.state.traders.rows[int(trader)] for trader in traders]
+        names = [self.state.name_of(int(row["holder"])) for row in rows]
+        (tenant, first), (_, second) = sorted((name[0], name[1]) for name in names)
+        instrument, venue = self.instrument_names[int(rows[0]["instrument"])]
+        return Who(
+            tenant,
+            first if event is None or event.account_id is None else event.account_id,
+            instrument,
+            f"{first} with {second} {instrument}@{venue}",
+            {"accounts": self._shares(record)},
+        )
+
+    def _who_of_trader(self, record: np.void) -> Who:
+        trader = self.state.traders.rows[int(record["subject"])]
+        tenant, account_id, *_ = self.state.name_of(int(trader["holder"]))
+        instrument, venue = self.instrument_names[int(trader["instrument"])]
+        return Who(tenant, account_id, instrument, f"{account_id} {instrument}@{venue}", {})
 
     def _shares(self, record: np.void) -> list[dict[str, Any]]:
         """Return the accounts a record names, each with its share of what they traded."""
@@ -310,6 +378,8 @@ class InstrumentStage:
             "traded_instruments": len(state.instruments),
             "sides": len(state.sides),
             "parties": len(state.parties),
+            "traders": len(state.traders),
+            "pairs": len(state.pairs),
             "subjects": sum(len(subject) for subject in self.subjects),
         }
 
@@ -321,6 +391,7 @@ class InstrumentStage:
             "instrument_names": dict(self.instrument_names),
             "party_names": dict(self.party_names),
             "stretch_ns": self._idle.start_ns,
+            "hour_ns": self._hours.start_ns,
         }
 
     def restore(self, dumped: Mapping[str, Any]) -> None:
@@ -333,3 +404,4 @@ class InstrumentStage:
             self.state.instruments.rows[row]["rules"] = rules_for(self.detectors, instrument, venue)
         self.party_names = dict(dumped["party_names"])
         self._idle.go_on(dumped["stretch_ns"])
+        self._hours.go_on(dumped["hour_ns"])

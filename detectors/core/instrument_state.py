@@ -34,6 +34,7 @@ TRADED: Final = np.dtype(
         ("day_end_ns", "<i8"),
         ("fills", "<i8"),  # of the day so far
         ("one_sided", "<i8"),  # of these, fills of which nobody has said with whom
+        ("full_day", "<i4"),  # the last on which an account of it was left out; -1: none
     ]
 )
 # The first report of a trade, kept until the other side's has come or can come no more.
@@ -54,6 +55,7 @@ SIDE: Final = np.dtype(
 SIDE_ALONE: Final = 0  # nobody has said who stood on the other side
 SIDE_TOLD: Final = 1  # a self-trade, told
 SIDE_DONE: Final = 2  # both sides are known; nothing more can come of it
+SIDE_APART: Final = 3  # a trade of strangers, told
 PARTY: Final = np.dtype(
     [
         *_KEYS,
@@ -61,6 +63,29 @@ PARTY: Final = np.dtype(
         ("holder", "<i4"),  # an account of it, which knows its name
         ("shared_by", "u1"),
         ("padding", "u1", (3,)),
+    ]
+)
+# An account in an instrument that it traded, where a rule on pairs or traders looks.
+TRADER: Final = np.dtype(
+    [
+        *_KEYS,
+        ("holder", "<i4"),
+        ("instrument", "<i4"),
+        ("day", "<i4"),
+        ("day_end_ns", "<i8"),
+        ("trades", "<i8"),  # of the day, those with itself too; told by whom it may be
+    ]
+)
+# Two accounts that are no one party and traded with each other in an instrument.
+PAIR: Final = np.dtype(
+    [
+        *_KEYS,
+        ("traders", "<i4", (2,)),
+        ("day", "<i4"),
+        ("day_end_ns", "<i8"),
+        ("onset_ns", "<i8"),  # first trade of the day
+        ("trades", "<i8"),
+        ("bought_e8", "<i8", (2,)),  # what each of them bought from the other
     ]
 )
 # What two accounts share that makes them one party; the widest that holds counts.
@@ -90,11 +115,29 @@ TRADE: Final = np.dtype(
         ("kind", "u1"),
         ("side", "u1"),
         ("padding", "u1", (5,)),
+        # 1: nobody told the trade before. Rows of the table of traders: the row's account and its
+        # counterparty, each where the row is the first to say that it was on that side; else -1.
+        ("is_first_report", "u1"),
+        ("trader_registered", "u1", (2,)),
+        ("traders", "<i4", (2,)),
+        # Where both sides are no one party: row of the table of pairs, else -1; and what is known
+        # of its day, this trade included.
+        ("pair", "<i4"),
+        ("pair_holders", "<i4", (2,)),
+        ("pair_onset_ns", "<i8"),
+        ("pair_trades", "<i8"),
+        ("pair_bought_e8", "<i8", (2,)),  # what each bought from the other
+        ("pair_all_trades", "<i8", (2,)),  # what each traded in the instrument, with whomever
     ]
 )
 
-TOTAL_NAMES: Final = ("aligned_fills", "one_sided_fills", "sides_forgotten_early")
-FILLS, ONE_SIDED, FORGOTTEN_EARLY = range(len(TOTAL_NAMES))
+TOTAL_NAMES: Final = (
+    "aligned_fills",
+    "one_sided_fills",
+    "sides_forgotten_early",
+    "trades_left_out_of_pairs",
+)
+FILLS, ONE_SIDED, FORGOTTEN_EARLY, LEFT_OUT = range(len(TOTAL_NAMES))
 OLDEST, YOUNGEST = range(2)  # ``fifo``: index + 1 of the sides that came first and last; 0: none
 
 
@@ -113,6 +156,12 @@ class InstrumentArrays(NamedTuple):
     party_heads: NDArray[np.int32]
     parties: NDArray[np.void]
     party_counters: NDArray[np.int64]
+    trader_heads: NDArray[np.int32]
+    traders: NDArray[np.void]
+    trader_counters: NDArray[np.int64]
+    pair_heads: NDArray[np.int32]
+    pairs: NDArray[np.void]
+    pair_counters: NDArray[np.int64]
     registrations: NDArray[np.void]
     totals: NDArray[np.int64]
 
@@ -126,10 +175,19 @@ class InstrumentSettings(NamedTuple):
         How long a trade's first report waits for the second, event time.
     sides_max
         First reports held at once; the oldest is let go beyond.
+    traders_max
+        Accounts in an instrument held at once, and as many pairs; later ones are left out beyond.
+    trader_rules
+        Bits of ``TRADE.rules``: rules on pairs or traders.
+    pair_rules
+        Of these, those on pairs.
     """
 
     side_window_ns: int
     sides_max: int
+    traders_max: int
+    trader_rules: np.uint64
+    pair_rules: np.uint64
 
 
 @dataclass(slots=True)
@@ -146,6 +204,8 @@ class InstrumentState:
     instruments: Table = field(default_factory=lambda: Table.of(TRADED))
     sides: Table = field(default_factory=lambda: Table.of(SIDE))
     parties: Table = field(default_factory=lambda: Table.of(PARTY))
+    traders: Table = field(default_factory=lambda: Table.of(TRADER))
+    pairs: Table = field(default_factory=lambda: Table.of(PAIR))
     registrations: Registrations = field(default_factory=Registrations)
     fifo: NDArray[np.int64] = field(default_factory=lambda: np.zeros(2, np.int64))
     totals: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(TOTAL_NAMES), np.int64))
@@ -167,6 +227,12 @@ class InstrumentState:
             self.parties.heads,
             self.parties.rows,
             self.parties.counters,
+            self.traders.heads,
+            self.traders.rows,
+            self.traders.counters,
+            self.pairs.heads,
+            self.pairs.rows,
+            self.pairs.counters,
             self.registrations.entries,
             self.totals,
         )
@@ -208,12 +274,14 @@ class InstrumentState:
             packed += self.names[start : start + size]
         self.names, self.dead_bytes = packed, 0
 
+    def _tables(self) -> tuple[Table, ...]:
+        own = self.holders, self.instruments, self.sides, self.parties
+        return (*own, self.traders, self.pairs)
+
     def dump(self) -> dict[str, Any]:
         """Copy everything, for a snapshot."""
         return {
-            "tables": [
-                t.dump() for t in (self.holders, self.instruments, self.sides, self.parties)
-            ],
+            "tables": [table.dump() for table in self._tables()],
             "registrations": (self.registrations.entries.tobytes(), self.registrations.free),
             "fifo": self.fifo.tolist(),
             "totals": self.totals.tolist(),
@@ -224,15 +292,17 @@ class InstrumentState:
     @classmethod
     def load(cls, dumped: dict[str, Any]) -> "InstrumentState":
         """Rebuild from a dump."""
-        dtypes = (HOLDER, TRADED, SIDE, PARTY)
+        dtypes = (HOLDER, TRADED, SIDE, PARTY, TRADER, PAIR)
         tables = [Table.load(d, t) for d, t in zip(dtypes, dumped["tables"], strict=True)]
+        holders, instruments, sides, parties, traders, pairs = tables
         entries, free = dumped["registrations"]
-        holders, instruments, sides, parties = tables
         return cls(
             holders,
             instruments,
             sides,
             parties,
+            traders,
+            pairs,
             registrations=Registrations(np.frombuffer(entries, REGISTRATION).copy(), free),
             fifo=np.array(dumped["fifo"], np.int64),
             totals=np.array(dumped["totals"], np.int64),

@@ -5,13 +5,13 @@ A subject is a row of the account (or contract) table, and its own row is found 
 chained by ``next``. Only Python grows arrays, before a batch, so no kernel runs out.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.core.contract import FINDING, STEP, Findings, Steps
+from detectors.core.contract import FINDING, NOT_SHARED, STEP, Findings, Steps
 from detectors.core.tables import fetch, grown
 from schemas.jit import Int, inlined, kernel
 from schemas.whole_rows import copied
@@ -42,14 +42,21 @@ class Memory(NamedTuple):
     nodes: NDArray[np.void]
     node_counters: NDArray[np.int64]
     rings: NDArray[np.int64]
+    shared: NDArray[np.void]
+
+
+@inlined
+def looks_at(step: Any, selection: Any) -> Any:
+    """Say whether the rule looks at the step."""
+    if step["rules"] & selection.rule_bit == 0 or step["what"] & selection.wanted == 0:
+        return False
+    return step["registered"] & selection.exempt == 0
 
 
 @inlined
 def _subject_of(step: Any, selection: Any) -> Any:
     """Return the step's account or contract; -1 where the rule does not look at the step."""
-    if step["rules"] & selection.rule_bit == 0 or step["what"] & selection.wanted == 0:
-        return np.int64(-1)
-    if step["registered"] & selection.exempt != 0:
+    if not looks_at(step, selection):
         return np.int64(-1)
     return np.int64(step["account"] if selection.by_account == 1 else step["contract"])
 
@@ -69,12 +76,12 @@ def fetch_ahead(steps: Any, i: Int, selection: Any, memory: Any) -> None:
 def admit(step: Any, selection: Any, memory: Any) -> Any:
     """Return the state row of the step's subject; -1 where the rule does not look at the step."""
     index = _subject_of(step, selection)
-    return np.int64(-1) if index < 0 else row_of(index, memory)
+    return row_of(index, memory) if index >= 0 else np.int64(-1)
 
 
 @inlined
 def row_of(index: Int, memory: Any) -> Any:
-    """Return the state row of subject ``index``, which gets one where it has none."""
+    """Return the state row of a subject, a new one where it has none."""
     row = np.int64(memory.heads[index & (len(memory.heads) - 1)]) - 1
     while row >= 0:
         if memory.rows[row]["subject"] == index:
@@ -187,7 +194,8 @@ class SubjectState:
 
     ``rings`` have shape (n, k): each holds the positions of k rows, for the few subjects of which a
     finding may soon be due. ``most`` is how many subjects there can be before the next ``reserve``.
-    ``shared`` holds what all peers of a group share; no row where subjects are no peers.
+    ``shared`` has a row an instrument, or a group of peers, for rules whose subjects there have
+    something in common.
     """
 
     heads: NDArray[np.int32]
@@ -196,11 +204,13 @@ class SubjectState:
     nodes: NDArray[np.void]
     node_counters: NDArray[np.int64]
     rings: NDArray[np.int64]
+    shared: NDArray[np.void]
     most: int = 0
-    shared: NDArray[np.void] = field(default_factory=lambda: np.zeros(0, "V8"))
 
     @classmethod
-    def of(cls, dtype: np.dtype[np.void], recent: int) -> "SubjectState":
+    def of(
+        cls, dtype: np.dtype[np.void], recent: int, shared: np.dtype[np.void] = NOT_SHARED
+    ) -> "SubjectState":
         """Make a state without subjects, whose findings name ``recent`` rows."""
         return cls(
             np.zeros(CAPACITY_MIN, np.int32),
@@ -209,6 +219,7 @@ class SubjectState:
             np.zeros(0, NODE),
             np.zeros(2, np.int64),
             np.zeros((0, recent), np.int64),
+            np.zeros(0, shared),
         )
 
     def __len__(self) -> int:
@@ -276,8 +287,23 @@ class SubjectState:
     def memory(self) -> Memory:
         """Bundle the arrays for a kernel."""
         return Memory(
-            self.heads, self.rows, self.counters, self.nodes, self.node_counters, self.rings
+            self.heads,
+            self.rows,
+            self.counters,
+            self.nodes,
+            self.node_counters,
+            self.rings,
+            self.shared,
         )
+
+    def share(self, instruments: int) -> None:
+        """Have a shared row for so many instruments."""
+        if self.shared.dtype != NOT_SHARED:
+            self.shared = grown(self.shared, len(self.shared), instruments)
+
+    def forget_instruments(self, gone: NDArray[np.int64]) -> None:
+        """Forget what subjects in some instruments had in common; others may have their rows."""
+        self.shared[gone[gone < len(self.shared)]] = np.zeros((), self.shared.dtype)
 
     def dump(self) -> dict[str, Any]:
         """Return what has been used, for a snapshot to copy."""
@@ -296,7 +322,7 @@ class SubjectState:
         dtype: np.dtype[np.void],
         recent: int,
         dumped: dict[str, Any],
-        shared_dtype: np.dtype[np.void] | None = None,
+        shared: np.dtype[np.void] = NOT_SHARED,
     ) -> "SubjectState":
         """Rebuild from a dump."""
         rows = copied(np.frombuffer(dumped["rows"], dtype))
@@ -307,7 +333,7 @@ class SubjectState:
             copied(np.frombuffer(dumped["nodes"], NODE)),
             np.array(dumped["node_counters"], np.int64),
             np.frombuffer(dumped["rings"], np.int64).reshape(-1, recent).copy(),
-            shared=copied(np.frombuffer(dumped["shared"], shared_dtype or "V8")),
+            copied(np.frombuffer(dumped["shared"], shared)),
         )
 
 

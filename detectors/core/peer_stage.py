@@ -165,8 +165,7 @@ class PeerStage:
 
     @staticmethod
     def _fresh(detector: Detector) -> SubjectState:
-        state = SubjectState.of(detector.state_dtype, detector.recent)
-        assert detector.shared_dtype is not None, "peers share something"
+        state = SubjectState.of(detector.state_dtype, detector.recent, detector.shared_dtype)
         state.shared = np.zeros(_GROUPS, detector.shared_dtype)
         return state
 

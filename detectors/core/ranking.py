@@ -170,8 +170,7 @@ class Ranking:
 
     def restore(self, dumped: bytes) -> None:
         """Take up a dump of a ranking made by the same spec."""
-        # From our own data folder, like all of a snapshot.
-        self._model, self._drift = pickle.loads(dumped)  # noqa: S301
+        self._model, self._drift = pickle.loads(dumped)  # noqa: S301 - from our own data folder
 
 
 def summary_of(counts: Mapping[str, int]) -> Summary:

@@ -27,6 +27,8 @@ _SUBJECTS = {
     "account": "account",
     "contract": "account and instrument",
     "party": "account, owner or control group, and instrument",
+    "pair": "two accounts and instrument",
+    "trader": "account and instrument",
     "peer": "an account among its peers",
 }
 

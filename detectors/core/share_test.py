@@ -88,7 +88,6 @@ class ShareTest(Detector):
 
     subject: ClassVar[Literal["peer"]] = "peer"
     wanted: ClassVar[int] = 0
-    shared_dtype: ClassVar["np.dtype[np.void] | None"] = GROUP
     by_lifetime: ClassVar[bool] = False
 
     def __init__(self, rule: RuleSpec, params: Struct, rule_bit: int) -> None:
@@ -103,6 +102,11 @@ class ShareTest(Detector):
     def state_dtype(self) -> np.dtype[np.void]:
         """See ``Detector.state_dtype``."""
         return SHARE
+
+    @property
+    def shared_dtype(self) -> np.dtype[np.void]:
+        """See ``Detector.shared_dtype``: a row a group of peers."""
+        return GROUP
 
     @property
     def fixed_quick(self) -> int:

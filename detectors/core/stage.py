@@ -136,7 +136,7 @@ class AccountStage:
             rules_anywhere=np.uint64(rules_for(detectors, None, None)),
             zone_day_ns=config.calendars.zone_day_ns,
         )
-        aligned = [d for d in detectors if d.subject == "party"]
+        aligned = [d for d in detectors if d.is_aligned and d.subject != "peer"]
         self._sender = Sender(aligned) if aligned else None
         self._scratch = scratch or Scratch()
         self._room = 0  # steps that the rules can take before any must grow

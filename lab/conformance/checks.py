@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from detectors.core.contract import FINDING, PHASES, RuleSpec
+from detectors.core.contract import ALIGNED, FINDING, PHASES, RuleSpec
 from detectors.core.memory import FindingBuffer
 from detectors.core.registry import build_detector, detector_type
 from detectors.core.stage import StageOutput
@@ -59,7 +59,7 @@ def says_what_it_is(name: str, parameters: Parameters) -> None:
     _require(kind.name == name, f"Its name is {kind.name}, but it was found as {name}.")
     _require(kind.version >= 1, "Its version must be 1 or more.")
     dtype = build_detector(rule_of(name, dict(parameters)), 0).state_dtype
-    is_rare = kind.subject == "party" or kind.is_large or "scores" in (dtype.names or ())
+    is_rare = kind.subject in ALIGNED or kind.is_large or "scores" in (dtype.names or ())
     most = STATE_BYTES_MAX_RARE if is_rare else STATE_BYTES_MAX
     most = STATE_BYTES_MAX_PEER if kind.subject == "peer" else most
     _require(dtype.itemsize <= most, f"A subject takes {dtype.itemsize} bytes; {most} at most.")
@@ -101,10 +101,10 @@ def leaves_steps_alone(name: str, parameters: Parameters) -> None:
 
 def _steps_of(stage: Any) -> Any:
     """Return the room that the steps of the first detector stand in."""
-    subject = stage.detectors[0].subject
-    if subject == "peer":
+    detector = stage.detectors[0]
+    if detector.subject == "peer":
         return stage.peers.units
-    own = stage.instruments if subject == "party" else stage
+    own = stage.instruments if detector.is_aligned else stage
     return own._scratch.steps  # noqa: SLF001 - nobody else asks
 
 

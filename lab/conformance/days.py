@@ -3,7 +3,8 @@
 On each, accounts A and B of venue TEST enter 40 orders in I, the first twelve within 1.2 seconds,
 the others 2.5 seconds apart. Every fourth is replaced, the others are cancelled after 50
 milliseconds; one in five is filled before. Then each makes twelve round trips in J, of which it
-wins ten, and trades with itself.
+wins ten, and trades with itself; both trade with each other, now one buying and now the other; and
+both buy while the price rises, and sell later.
 """
 
 from functools import cache
@@ -18,6 +19,7 @@ _DAY_SECONDS = 86_400
 _ORDERS, _QUICK_ORDERS = 40, 12
 _FILLED_EACH, _REPLACED_EACH = 5, 4
 _TRIPS, _LOST_EACH = 12, 6
+_PAIRED, _STEPS_UP = 6, 4
 _REPEATED_EACH, _LATE_EACH = 3, 5
 _LATE_BY = 20  # events; their times are ten seconds before those around them
 
@@ -30,6 +32,9 @@ def busy_days() -> tuple[Event, ...]:
         base = 1_000.0 + _DAY_SECONDS * day
         _orders(tape, account, day, base)
         _round_trips(tape, account, day, base + 200)
+    for day in range(DAYS):
+        _paired_trades(tape, day, 1_230.0 + _DAY_SECONDS * day)
+        _rise(tape, day, 1_250.0 + _DAY_SECONDS * day)
     return tuple(sorted(tape.events, key=lambda event: int(event["event_time_ns"])))
 
 
@@ -55,6 +60,24 @@ def _round_trips(tape: Tape, account: str, day: int, base: float) -> None:
         tape.fill(now, f"{account}{day}w{i}", price=10, **both)
         sold = {"side": "sell", "price": 11 if is_won else 9, "realized_pnl": 1 if is_won else -3}
         tape.fill(now + 0.2, f"{account}{day}s{i}", **sold, **both)
+
+
+def _paired_trades(tape: Tape, day: int, base: float) -> None:
+    for i in range(_PAIRED):
+        buyer, seller = ACCOUNTS[i % 2], ACCOUNTS[1 - i % 2]
+        both = {"instrument": "J", "fill_id": f"p{day}t{i}"}
+        for account, other, side in ((buyer, seller, "buy"), (seller, buyer, "sell")):
+            own = {"account_id": account, "counter_account_id": other, "side": side}
+            tape.fill(base + i, f"{account}{day}p{i}", **both, **own)
+
+
+def _rise(tape: Tape, day: int, base: float) -> None:
+    for account in ACCOUNTS:
+        own = {"account_id": account, "instrument": "J"}
+        for i in range(_STEPS_UP):
+            tape.fill(base + i, f"{account}{day}r{i}", price=11 + i, **own)
+        sold = {"side": "sell", "quantity": 100 * _STEPS_UP, "price": 12, "realized_pnl": -1}
+        tape.fill(base + 200, f"{account}{day}r", **sold, **own)
 
 
 def again_and_again(count: int) -> list[Event]:

@@ -52,7 +52,7 @@ class ShareBank:
     def __init__(self, accounts: int, alarms_a_day: float) -> None:
         parameters = {"alarms_a_day": alarms_a_day, "tests": 1}
         self.detector = build_detector(rule_of("certified_cancels", parameters), 0)
-        self.state = SubjectState.of(self.detector.state_dtype, self.detector.recent)
+        self.state = SubjectState.of(self.detector.state_dtype, self.detector.recent, GROUP)
         self.state.shared = np.zeros(1, GROUP)
         self.accounts = accounts
         self.granted = 0.0

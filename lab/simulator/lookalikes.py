@@ -50,6 +50,8 @@ class LookAlike:
     simulated: bool = False
     linked: str = ""  # a second account, of the same owner, group, or a stranger
     variants: tuple[str, ...] = ("",)
+    alone: bool = False  # as of ``Family``
+    closing: bool = False
 
 
 def _equity_maker(script: Script) -> None:
@@ -143,6 +145,39 @@ def _crossing_maker(script: Script) -> None:
     script.cover(4)
 
 
+def _busy_counterparties(script: Script) -> None:
+    """Two who trade much in a stock, and meet 14 times; one has traded 20 times elsewhere."""
+    plants.meetings(script, plants.to_and_fro(14), elsewhere=20)
+    script.cover(4)
+
+
+def _worked_order(script: Script) -> None:
+    """Sell a large holding piece by piece, all of it to one maker."""
+    plants.meetings(script, ((1, 4),) * 30)
+    script.cover(4)
+
+
+def _house_maker(script: Script) -> None:
+    """Quote for a client who trades with nobody else."""
+    plants.meetings(script, plants.to_and_fro(16))
+    script.cover(4)
+
+
+def _closing_maker(script: Script) -> None:
+    """Buy and sell alike in the last minutes, while the price rises."""
+    plants.rise_at_close(script, (4, -4) * 8, 100)
+
+
+def _late_buyer(script: Script) -> None:
+    """Buy all there is in the last minutes, at one price."""
+    plants.rise_at_close(script, (4,) * 8, 0)
+
+
+def _sole_maker(script: Script) -> None:
+    """Be the one who still sells what is wanted in the last minutes, at rising prices."""
+    plants.rise_at_close(script, (4,) * 8, 100)
+
+
 def _requoting_maker(script: Script) -> None:
     """Quote both sides at three prices, and move all quotes of one side when the other trades."""
     lot = script.instruments[script.main].lot
@@ -190,6 +225,18 @@ LOOK_ALIKES: Final = (
         "crossing_maker", _COMMODITY, _crossing_maker, 1.6,
         (plants.SELF_TRADING,), "market_maker", linked="owner", variants=_BOTH_KINDS_EXEMPT,
     ),
+    LookAlike(
+        "house_maker", _PARIS, _house_maker, 1.6,
+        (plants.PAIRED,), "market_maker", linked="strangers", variants=tuple(VARIANTS),
+    ),
+    LookAlike(
+        "sole_maker", _SHANGHAI, _sole_maker, 1.6, (plants.CLOSE_CN,), "market_maker",
+        variants=tuple(VARIANTS), alone=True, closing=True,
+    ),
+    LookAlike("closing_maker", _SHANGHAI, _closing_maker, 0.0, alone=True, closing=True),
+    LookAlike("late_buyer", _PARIS, _late_buyer, 0.0, alone=True, closing=True),
+    LookAlike("busy_counterparties", _SHANGHAI, _busy_counterparties, 0.82, linked="strangers"),
+    LookAlike("worked_order", _SHANGHAI, _worked_order, 0.0, linked="strangers"),
     LookAlike("usual_counterparties", _INDEX, _usual_counterparties, 0.0, linked="strangers"),
     LookAlike("requoting_maker", _SHANGHAI, _requoting_maker, 0.0),
     LookAlike("immediate_orders", _SHANGHAI, _immediate_stocks, 0.0),

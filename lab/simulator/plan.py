@@ -84,6 +84,10 @@ class Plan:
         self._config, self._sessions = config, sessions
         self._instruments, self._prices = instruments, prices
         self._ids, self._tokens, self._order = ids
+        self._quiet = {
+            venue: [i for i, one in enumerate(instruments) if one.is_quiet and one.venue == venue]
+            for venue in range(len(VENUES))
+        }
 
     def make(self) -> list[Planted]:
         """Return the plants.
@@ -97,6 +101,7 @@ class Plan:
         if self._config.plants is None:
             return self._make_what_fits(accounts)
         tasks = self._thin(named_tasks(self._config.plants, self._config.strengths))
+        self._refuse_without_close(tasks)
         made = self._make_all(tasks, accounts)
         if len(made) < len(tasks):
             needed = sum(_account_count(task) for task in tasks)
@@ -106,11 +111,20 @@ class Plan:
             )
         return made
 
+    def _refuse_without_close(self, tasks: Sequence[Task]) -> None:
+        names = [task.name for task in tasks if task.what.closing]
+        if names and self._config.minutes is not None:
+            raise ValueError(f"{names[0]!r} is planted before the close; leave minutes out")
+
     def _make_what_fits(self, accounts: Iterator[int]) -> list[Planted]:
         """Take whole families, the smallest first, up to half of the events and accounts."""
-        names = [one.name for one in (*FAMILIES, *LOOK_ALIKES) if not _is_heavy(one)]
-        if self._config.events >= HEAVY_EVENTS_MIN:
-            names = list(plant_names())
+        is_large = self._config.events >= HEAVY_EVENTS_MIN
+        is_whole = self._config.minutes is None
+        names = [
+            one.name
+            for one in (*FAMILIES, *LOOK_ALIKES)
+            if (is_large or not _is_heavy(one)) and (is_whole or not one.closing)
+        ]
         groups: list[list[Planted]] = []
         tasks = self._thin(named_tasks(names, self._config.strengths))
         for name in names:
@@ -151,7 +165,7 @@ class Plan:
         what = task.what
         floor = (self._sessions[what.venue], self._instruments, self._prices)
         rng = np.random.default_rng([self._config.seed, 32, accounts[0]])
-        script = Script(accounts, floor, what.venue, rng)
+        script = Script(accounts, floor, what.venue, rng, self._quiet_one(what))
         if isinstance(what, LookAlike) and task.variant in _CLAIMING:
             script.claim = _CLAIMS[what.registration]
         rules, reached = _build(task, script)
@@ -183,6 +197,17 @@ class Plan:
             truth=truth,
             on_file=self._on_file(task, script),
         )
+
+    def _quiet_one(self, what: Family | LookAlike) -> int | None:
+        """Return an instrument that nobody else trades, where the behaviour needs one."""
+        if not what.alone:
+            return None
+        if not self._quiet[what.venue]:
+            raise ValueError(
+                f"there is no quiet stock left on {VENUES[what.venue].mic} for {what.name!r}; ask "
+                "for fewer plants"
+            )
+        return self._quiet[what.venue].pop()
 
     def _on_file(self, task: Task, script: Script) -> dict[int, dict[str, Any]]:
         """Return what is on file about whom, beside what is about everybody."""

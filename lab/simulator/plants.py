@@ -26,6 +26,10 @@ WIN_RATE: Final = "source.win_rate"
 SELF_TRADING: Final = "cn.futures.self_trading"
 STOCKS_SELF: Final = "surveillance.self_trading"
 LAYERING: Final = "surveillance.layering"
+PAIRED: Final = "surveillance.paired_trading"
+CLOSE_CN: Final = "surveillance.marking_the_close.cn"
+CLOSE_EU: Final = "surveillance.marking_the_close.eu"
+RAMPING: Final = "surveillance.ramping"
 REPORTING: Final = "cn.futures.programme_reporting"
 NEAR_THRESHOLD: Final = "cn.order_rate.near_threshold"
 
@@ -64,7 +68,9 @@ class Family:
     most: int = 0
     simulated: bool = False
     heavy: bool = False
-    linked: str = ""  # by what a second account belongs to the first: owner, group
+    alone: bool = False  # in a stock that nobody else trades
+    closing: bool = False  # before the close, which a day cut short has not
+    linked: str = ""  # by what a second account belongs to the first: owner, group; or strangers
 
     def value(self, strength: float) -> int:
         """Return the whole value nearest ``strength`` x figure, below the figure if it is < 1."""
@@ -293,6 +299,102 @@ def _self_trading(script: Script, count: int) -> None:
     script.cover(4)
 
 
+def meetings(script: Script, quantities: tuple[tuple[int, int], ...], elsewhere: int = 0) -> None:
+    """Let two accounts trade with each other; ``quantities`` = (buyer as an index, lots) of each.
+
+    The first of them trades ``elsewhere`` times with others before.
+    """
+    moments = script.moments(elsewhere + len(quantities))
+    lot = script.instruments[script.main].lot
+    for i, at in enumerate(moments[:elsewhere]):
+        order = script.enter(at, script.main, (tape.BUY, tape.SELL)[i % 2], 2 * lot)
+        script.fill_all(order, at + 30_000_000)
+    for i, (at, (buyer, lots)) in enumerate(zip(moments[elsewhere:], quantities, strict=True)):
+        price = script.mid(script.main, at)
+        rests, takes = (tape.BUY, tape.SELL) if i % 2 else (tape.SELL, tape.BUY)
+        who = buyer if rests == tape.BUY else 1 - buyer
+        resting = script.enter(at, script.main, rests, lots * lot, price=price, who=who)
+        later = at + 20_000_000
+        taking = script.enter(later, script.main, takes, lots * lot, price=price, who=1 - who)
+        script.match((resting, taking), at + 25_000_000, price, lots * lot)
+
+
+def rise(script: Script, begins: int, lots: tuple[int, ...], cents: int, before_s: int) -> None:
+    """Trade within a minute while the price rises by ``cents``; lots below 0 are sold.
+
+    Nobody has traded the stock before but the account itself, once, ``before_s`` ago.
+    """
+    price, lot = script.instruments[script.main].price_cents, script.instruments[script.main].lot
+    early = begins - before_s * SECOND_NS
+    first = script.enter(early, script.main, tape.BUY, lot, price=price)
+    script.fill_all(first, early + 30_000_000)
+    for i, quantity in enumerate(lots):
+        at = begins + i * 60 * SECOND_NS // len(lots)
+        paid = price + cents * (i + 1) // len(lots)
+        side = tape.BUY if quantity > 0 else tape.SELL
+        order = script.enter(at, script.main, side, abs(quantity) * lot, price=paid)
+        script.fill_all(order, at + 30_000_000)
+
+
+def rise_at_close(script: Script, lots: tuple[int, ...], cents: int) -> None:
+    """Trade so a few minutes before continuous trading ends."""
+    begins = script.session.close_ns - 240 * SECOND_NS + script.age(0.1, 60.0)
+    rise(script, begins, lots, cents, 600)
+    script.cover(4)
+
+
+def rise_early(script: Script, lots: tuple[int, ...], cents: int) -> None:
+    """Trade so a few minutes after continuous trading began."""
+    begins = script.session.open_ns + 196 * SECOND_NS + script.age(0.1, 10.0)
+    rise(script, begins, lots, cents, 190)
+    script.cover(4)
+
+
+def net_of_all(per_cent: int) -> tuple[int, ...]:
+    """Return 200 lots in ten trades, of which so much more were bought than sold."""
+    sold, bought = 100 - per_cent, 100 + per_cent
+    sales = tuple(-(sold // 4 + (k < sold % 4)) for k in range(4) if sold > k)
+    return (*sales, *(bought // 6 + (k < bought % 6) for k in range(6)))
+
+
+def _close_trades(script: Script, count: int) -> None:
+    rise_at_close(script, (3,) * count, 100)
+
+
+def _close_share(script: Script, per_cent: int) -> None:
+    rise_at_close(script, net_of_all(per_cent), 100)
+
+
+def _ramping_move(script: Script, cents: int) -> None:
+    rise_early(script, (2,) * 8, cents)
+
+
+def _ramping_share(script: Script, per_cent: int) -> None:
+    rise_early(script, net_of_all(per_cent), 500)
+
+
+def to_and_fro(count: int) -> tuple[tuple[int, int], ...]:
+    """Return so many trades of three lots, of which each buys every other."""
+    return tuple((i % 2, 3) for i in range(count))
+
+
+def _paired_trades(script: Script, count: int) -> None:
+    meetings(script, to_and_fro(count))
+    script.cover(4)
+
+
+def _paired_share(script: Script, count: int) -> None:
+    meetings(script, to_and_fro(count), elsewhere=100 - count)
+    script.cover(4)
+
+
+def _paired_round(script: Script, lots: int) -> None:
+    """Sell 100 lots to the other in ten trades, and buy ``lots`` of them back in ten."""
+    back = tuple((0, lots // 10 + (k < lots % 10)) for k in range(10))
+    meetings(script, (*((1, 10),) * 10, *back))
+    script.cover(4)
+
+
 def layers(script: Script, episodes: int, withdrawn: int) -> None:
     """Let sells of 100 lots rest at four prices, buy 20, withdraw ``withdrawn`` lots soon after.
 
@@ -354,6 +456,17 @@ FAMILIES: Final = (
     Family("self_trading.stocks.group", STOCKS_SELF, _PARIS, 5, _self_trading, linked="group"),
     Family("layering.episodes", LAYERING, _PARIS, 3, _layering_episodes),
     Family("layering.share", LAYERING, _SHANGHAI, 70, _layering_share, most=100),
+    Family("paired_trading.trades", PAIRED, _SHANGHAI, 10, _paired_trades, linked="strangers"),
+    Family("paired_trading.share", PAIRED, _PARIS, 50, _paired_share, most=100, linked="strangers"),
+    Family(
+        "paired_trading.round", PAIRED, _SHANGHAI, 50, _paired_round, most=100, linked="strangers"
+    ),
+    Family("marking_the_close.trades", CLOSE_CN, _SHANGHAI, 5, _close_trades, alone=True,
+           closing=True),
+    Family("marking_the_close.share", CLOSE_EU, _PARIS, 40, _close_share, most=100, alone=True,
+           closing=True),
+    Family("ramping.move", RAMPING, _SHANGHAI, 400, _ramping_move, alone=True),
+    Family("ramping.share", RAMPING, _PARIS, 40, _ramping_share, most=100, alone=True),
     Family("busy_seconds.reporting", REPORTING, _COMMODITY, 10, _reporting),
     Family(
         "busy_seconds.near_threshold", NEAR_THRESHOLD, _SHANGHAI, 10, _near_threshold, heavy=True

@@ -100,7 +100,9 @@ def _favourites(
 ) -> NDArray[np.int64]:
     table = np.empty((count, len(VENUES), FAVOURITES), np.int64)
     for venue in range(len(VENUES)):
-        listed = np.array([i for i, one in enumerate(instruments) if one.venue == venue])
+        listed = np.array(
+            [i for i, one in enumerate(instruments) if one.venue == venue and not one.is_quiet]
+        )
         popularity = np.arange(1, len(listed) + 1) ** -POPULARITY_POWER
         table[:, venue, :] = rng.choice(
             rng.permutation(listed), (count, FAVOURITES), p=popularity / popularity.sum()

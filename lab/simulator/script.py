@@ -21,6 +21,8 @@ _TAIL_SHARE: Final = 0.04  # of the session, left free behind every window
 class Script:
     """One account's orders on one venue, or those of two that trade with each other.
 
+    ``quiet`` is an instrument that nobody else trades, where the behaviour needs one.
+
     Times are session time, prices cents. The caller keeps the life cycles
     right; a test checks every line that is written.
     """
@@ -31,6 +33,7 @@ class Script:
         floor: tuple[Session, tuple[Instrument, ...], Prices],
         venue: int,
         rng: np.random.Generator,
+        quiet: int | None = None,
     ) -> None:
         self.accounts = accounts
         self.session, self.instruments, self._prices = floor
@@ -39,8 +42,12 @@ class Script:
         self._dice = random.Random(int(rng.integers(2**62)))  # noqa: S311 - no secret
         self.claim = tape.CLAIM_NONE
         self.spans: list[tuple[int, int]] = []  # of each account; set when the behaviour ends
-        listed = [i for i, one in enumerate(self.instruments) if one.venue == venue]
+        listed = [
+            i for i, one in enumerate(self.instruments) if one.venue == venue and not one.is_quiet
+        ]
         self.listed: list[int] = rng.permutation(listed).tolist()
+        if quiet is not None:
+            self.listed[0] = quiet
         self._orders: list[tuple[int, ...]] = []
         self._events: list[tuple[int, ...]] = []
         self._left: list[int] = []

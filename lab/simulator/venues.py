@@ -102,6 +102,8 @@ _COMMODITIES: Final = (
 _STOCKS_MIN: Final = 60
 _PARIS_MIN: Final = 24
 _FUTURES: Final = len(_INDEX) * len(_INDEX_MONTHS) + len(_COMMODITIES)
+_QUIET_STOCKS, _QUIET_PARIS = 24, 16
+_QUIET_CENTS: Final = 10_000
 INSTRUMENTS_MIN: Final = _STOCKS_MIN + _PARIS_MIN + _FUTURES
 
 
@@ -116,10 +118,15 @@ class Instrument:
     multiplier: int
     price_cents: int
     board: str
+    is_quiet: bool = False  # ordinary accounts do not trade it
 
 
 def list_instruments(count: int) -> tuple[Instrument, ...]:
-    """Return ``count`` instruments, venue by venue; what goes beyond the least are stocks."""
+    """Return ``count`` instruments, venue by venue; what goes beyond the least are stocks.
+
+    Stocks that nobody but a plant trades come on top of them: of such a one a plant knows what all
+    trades and the last price are.
+    """
     paris = _PARIS_MIN + (count - INSTRUMENTS_MIN) // 4
     stocks = count - _FUTURES - paris
     # Spread over 3.00 to 300 yuan and 12 to 700 euro on a log scale, in no order of their codes.
@@ -140,7 +147,15 @@ def list_instruments(count: int) -> tuple[Instrument, ...]:
         Instrument(f"FR{1_200_000 + 31 * i:010d}", 3, 1, 1, 1, _spread(i, paris, 1_200, 58), "main")
         for i in range(paris)
     )
-    return (*shanghai, *index, *commodities, *french)
+    quiet = (
+        Instrument(f"{688_000 + 3 * i}", 0, 1, 100, 1, _QUIET_CENTS, "main", is_quiet=True)
+        for i in range(_QUIET_STOCKS)
+    )
+    quiet_french = (
+        Instrument(f"FR{1_400_000 + 17 * i:010d}", 3, 1, 1, 1, _QUIET_CENTS, "main", is_quiet=True)
+        for i in range(_QUIET_PARIS)
+    )
+    return (*shanghai, *index, *commodities, *french, *quiet, *quiet_french)
 
 
 def _spread(index: int, count: int, low_cents: int, factor: int) -> int:

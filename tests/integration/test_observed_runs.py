@@ -16,6 +16,7 @@ from command import caller
 from plan_parts import lines, make_plan, story
 from scraping import Samples, ask, free_ports, labelled, scrape
 
+from detectors.core.contract import ALIGNED
 from detectors.core.registry import detector_type, params_types
 from flows import clock
 from flows.config import load
@@ -88,7 +89,7 @@ def assert_as_the_summary(found: list[Samples], summary: dict[str, Any]) -> None
     assert labelled(found[0], "tapewatch_alerts_total") == summary["alerts"]
     assert found[0]["tapewatch_notices_total", ()] == summary["notices"]
     aligned = sum(
-        n for name, n in summary["alerts"].items() if detector_type(name).subject == "party"
+        n for name, n in summary["alerts"].items() if detector_type(name).subject in ALIGNED
     )
     counts = labelled(found[0], "tapewatch_event_to_alert_seconds_count")
     assert counts == {"account": sum(summary["alerts"].values()) - aligned, "aligned": aligned}

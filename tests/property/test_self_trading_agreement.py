@@ -6,16 +6,14 @@ from detector_kit import columns_of, feed, reborn, rule_of, stage_of
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from naive_self_trading import Counted, self_trades
+from trade_days import events_of, files, gaps
 
 from schemas.alerts import Finding
 from schemas.events import SECOND_NS
 
-START_NS = 1_772_582_400 * SECOND_NS
 RULE = rule_of("self_trading", {"trades_min": 2}, exempt=())
 CONFIG = {"lateness_ns": 2 * SECOND_NS}
 SOON = CONFIG | {"idle_ns": 4 * SECOND_NS}
-maybe = st.sampled_from(["", "", "X", "Y"])
-files = st.tuples(st.just("file"), st.sampled_from("ABC"), maybe, maybe)
 fills = st.tuples(
     st.just("fill"),
     st.sampled_from("ABC"),
@@ -24,30 +22,8 @@ fills = st.tuples(
     st.sampled_from(["", "", "A", "B", "C"]),  # counterparty
     st.sampled_from("IJ"),
 )
-# Seconds since the one before: on one moment often, now and then beyond the window or the day.
-gaps = st.sampled_from([0, 0, 0, 1, 3, 6, 11, 43_200, 3 * 86_400])
 OWN_FILL = ("fill", "A", "buy", 0, "A", "I")  # its counterparty is itself
 days = st.lists(st.tuples(gaps, st.one_of(files, fills, fills, fills)), max_size=40)
-
-
-def events_of(day: list[tuple[int, tuple[Any, ...]]]) -> list[dict[str, Any]]:
-    events, now = [], START_NS
-    for number, (gap, what) in enumerate(day):
-        now += gap * SECOND_NS
-        # Later events of one moment have smaller ids: their order must come from the ids.
-        head = {"source": "s", "event_id": f"{999 - number}", "event_time_ns": now}
-        head["account_id"] = what[1]
-        if what[0] == "file":
-            named = {"beneficial_owner": what[2], "control_group": what[3]}
-            events.append({"kind": "ref.account", **head, **{n: v for n, v in named.items() if v}})
-            continue
-        side, fill, other, instrument = what[2:]
-        body = {
-            "kind": "fill", **head, "order_id": f"o{number}", "fill_id": f"f{fill}", "side": side,
-            "instrument": instrument, "venue": "TEST", "quantity": 1 + number, "price": 10,
-        }  # fmt: skip
-        events.append(body | ({"counter_account_id": other} if other else {}))
-    return events
 
 
 def due(counts: list[Counted]) -> list[Counted]:

@@ -7,6 +7,7 @@ the rule is silent. Figures are those of the packs.
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from detector_kit import Tape, run
 
@@ -217,6 +218,89 @@ def layers(
     return tape
 
 
+def paired(
+    trades: int = 10, elsewhere: int = 10, back: int = 5, venue: str = "XPAR", other: int = 0,
+    next_day: int = 0, stranger: int = 0, owners: tuple[str, str] = ("", ""),
+) -> Tape:  # fmt: skip
+    """Let A sell to B and buy ``back`` times back; before, B trades elsewhere in the same stock."""
+    tape = Tape()
+    for account, owner in zip("AB", owners, strict=True):
+        if owner:
+            tape.add("ref.account", 3_600, account_id=account, beneficial_owner=owner)
+    for i in range(elsewhere):
+        tape.fill(7_000 + i, f"e{i}", account_id="B", venue=venue, quantity=1)
+    for i in range(trades):
+        now = 7_200 + i * 10 + (86_400 if i >= trades - next_day else 0)
+        place = {"venue": venue, "instrument": "K" if i < other else "I", "fill_id": f"p{i}"}
+        sides = ("sell", "buy") if i < trades - back else ("buy", "sell")
+        counter = "Z" if i < stranger else "B"
+        for account, opposite, side in zip(("A", counter), (counter, "A"), sides, strict=True):
+            more = {"account_id": account, "counter_account_id": opposite, "side": side}
+            tape.fill(now, f"{account}{i}", **place, **more)
+    return tape
+
+
+def rises(
+    trades: int = 5, sold: int = 0, others: int = 150, end: float = 10.05, start: float = 10,
+    venue: str = "XPAR", first_s: float = 63_000, reach_s: float = 60, before_s: float = 1_200,
+    other: int = 0, next_day: int = 0,
+) -> Tape:  # fmt: skip
+    """Let B trade, then A buy 20 several times while B sells as much as it buys; then the end."""
+    tape = Tape()
+    tape.fill(first_s - before_s, "b", account_id="B", venue=venue, price=start, quantity=1)
+    for i in range(trades):
+        now = first_s + i * reach_s / trades + (86_400 if i < next_day else 0)
+        place = {"venue": venue, "instrument": "K" if i < other else "I", "quantity": 20}
+        tape.fill(now, f"a{i}", price=end if i == trades - 1 else start, **place)
+    if sold:
+        tape.fill(first_s, "a", venue=venue, side="sell", price=start, quantity=sold)
+    for k, side in enumerate(("buy", "sell") if others else ()):
+        more = {"account_id": "B", "side": side, "price": start, "quantity": others / 2}
+        tape.fill(first_s + 1, f"m{k}", venue=venue, **more)
+    return tape
+
+
+PARIS_CLOSE_S = 16 * 3_600 + 35 * 60  # 17:35 in winter
+SHANGHAI_CLOSE_S = 7 * 3_600
+
+
+def paris(first_s: float = PARIS_CLOSE_S - 300, **changes: Any) -> Tape:
+    return rises(first_s=first_s, **changes)
+
+
+def shanghai(first_s: float = SHANGHAI_CLOSE_S - 300, **changes: Any) -> Tape:
+    return rises(first_s=first_s, **{"venue": "XSHE"} | changes)
+
+
+def ramp(end: float = 10.4, **changes: Any) -> Tape:
+    return rises(end=end, **{"first_s": 36_000} | changes)
+
+
+def new_ways(
+    canceled: int = 10, peers: int = 23, past_days: int = 3, orders: int = 25, life_s: float = 0.01,
+    reason: str = "user",
+) -> Tape:  # fmt: skip
+    """Have accounts cancel about three of ten orders for days; then A cancels ``canceled``."""
+    tape, rng = Tape(), np.random.default_rng(5)
+    for day in range(past_days + 1):
+        for who in range(peers + 1):
+            account = "A" if who == 0 else f"P{who}"
+            for unit in range(orders if day < past_days or who == 0 else 0):
+                is_new = day == past_days and who == 0
+                count = canceled if is_new else int(rng.binomial(10, 0.3))
+                now = 86_400 * day + 3_600 + 60 * unit + who
+                for number in range(10):
+                    order, at = f"{account}-{day}-{unit}-{number}", now + number / 20
+                    tape.new(at, order, account_id=account)
+                    if number < count:
+                        age = life_s if is_new or (number == 0 and unit % 5 == 0) else 5.0
+                        why = reason if is_new else "user"
+                        tape.cancel(at + age, order, account_id=account, reason=why)
+                    else:
+                        tape.fill(at + 0.02, order, account_id=account)
+    return tape
+
+
 CASES: list[tuple[str, str, Day, dict[str, Any], bool]] = [
     ("cn.order_rate.second", "all of it", rate_second, {}, True),
     ("cn.order_rate.second", "one action fewer", rate_second, {"actions": 299}, False),
@@ -297,6 +381,16 @@ CASES: list[tuple[str, str, Day, dict[str, Any], bool]] = [
     ("source.win_rate", "real money", wins, {"simulated": False}, False),
     ("source.win_rate", "one still open", wins, {"still_open": 1}, False),
     ("source.win_rate", "one trip in ten fills", wins, {"won": 1, "fills": 10}, False),
+    ("peers.cancels", "all of it", new_ways, {}, True),
+    ("peers.cancels", "no more than the floor", new_ways, {"canceled": 5}, False),
+    ("peers.cancels", "too few peers", new_ways, {"peers": 18}, False),
+    ("peers.cancels", "no past", new_ways, {"past_days": 1}, False),
+    ("peers.cancels", "too few orders", new_ways, {"orders": 12}, False),
+    ("peers.cancels", "an emergency stop", new_ways, {"reason": "kill_switch"}, False),
+    ("peers.lifetime", "all of it", new_ways, {"past_days": 4, "canceled": 9}, True),
+    ("peers.lifetime", "as slow as others", new_ways, {"past_days": 4, "life_s": 5.0}, False),
+    ("peers.lifetime", "as few as others", new_ways, {"past_days": 4, "canceled": 1}, False),
+    ("peers.lifetime", "no past", new_ways, {"past_days": 2}, False),
     ("certified.win_rate", "all of it", streak, {}, True),
     ("certified.win_rate", "too few to tell", streak, {"trips": 100}, False),
     ("certified.win_rate", "90 %", streak, {"trips": 2_000, "lost_every": 10}, False),
@@ -309,6 +403,67 @@ CASES: list[tuple[str, str, Day, dict[str, Any], bool]] = [
     ("surveillance.self_trading", "another market", stock_self_trades, {"venue": "XSGE"}, False),
     ("surveillance.self_trading", "one owner", stock_self_trades, {"owners": ("W", "W")}, True),
     ("surveillance.self_trading", "two owners", stock_self_trades, {"owners": ("W", "V")}, False),
+    ("surveillance.paired_trading", "all of it", paired, {}, True),
+    ("surveillance.paired_trading", "one trade fewer", paired,
+     {"trades": 9, "elsewhere": 9, "back": 4}, False),
+    ("surveillance.paired_trading", "one more elsewhere", paired, {"elsewhere": 11}, False),
+    ("surveillance.paired_trading", "half came back", paired,
+     {"trades": 12, "back": 4, "elsewhere": 0}, True),
+    ("surveillance.paired_trading", "less than half came back", paired,
+     {"trades": 13, "back": 4, "elsewhere": 0}, False),
+    ("surveillance.paired_trading", "all one way", paired, {"back": 0}, False),
+    ("surveillance.paired_trading", "one in another", paired, {"other": 1, "elsewhere": 0}, False),
+    ("surveillance.paired_trading", "one on another day", paired,
+     {"next_day": 1, "elsewhere": 0}, False),
+    ("surveillance.paired_trading", "one with a third", paired,
+     {"stranger": 1, "elsewhere": 0}, False),
+    ("surveillance.paired_trading", "another market", paired, {"venue": "XSGE"}, False),
+    ("surveillance.paired_trading", "one owner", paired, {"owners": ("W", "W")}, False),
+    ("surveillance.paired_trading", "two owners", paired, {"owners": ("W", "V")}, True),
+    ("surveillance.marking_the_close.eu", "all of it", paris, {}, True),
+    ("surveillance.marking_the_close.eu", "one trade fewer", paris,
+     {"trades": 4, "others": 120}, False),
+    ("surveillance.marking_the_close.eu", "less than two fifths", paris, {"others": 152}, False),
+    ("surveillance.marking_the_close.eu", "sold as well", paris, {"sold": 2, "others": 148}, False),
+    ("surveillance.marking_the_close.eu", "price goes less", paris, {"end": 10.049}, False),
+    ("surveillance.marking_the_close.eu", "price goes down", paris, {"end": 9.9}, False),
+    ("surveillance.marking_the_close.eu", "before the last minutes", paris,
+     {"first_s": PARIS_CLOSE_S - 661}, False),
+    ("surveillance.marking_the_close.eu", "after the close", paris,
+     {"first_s": PARIS_CLOSE_S + 1}, False),
+    ("surveillance.marking_the_close.eu", "the last at the close", paris,
+     {"first_s": PARIS_CLOSE_S - 60, "reach_s": 75}, True),
+    ("surveillance.marking_the_close.eu", "the last after the close", paris,
+     {"first_s": PARIS_CLOSE_S - 59, "reach_s": 75}, False),
+    ("surveillance.marking_the_close.eu", "no trade before", paris, {"before_s": 0}, False),
+    ("surveillance.marking_the_close.eu", "one in another", paris,
+     {"other": 1, "others": 100}, False),
+    ("surveillance.marking_the_close.eu", "one on another day", paris,
+     {"next_day": 1, "others": 100}, False),
+    ("surveillance.marking_the_close.eu", "another market", paris, {"venue": "XSGE"}, False),
+    ("surveillance.marking_the_close.cn", "all of it", shanghai, {}, True),
+    ("surveillance.marking_the_close.cn", "one trade fewer", shanghai,
+     {"trades": 4, "others": 120}, False),
+    ("surveillance.marking_the_close.cn", "less than two fifths", shanghai,
+     {"others": 152}, False),
+    ("surveillance.marking_the_close.cn", "price goes less", shanghai, {"end": 10.049}, False),
+    ("surveillance.marking_the_close.cn", "before the last minutes", shanghai,
+     {"first_s": SHANGHAI_CLOSE_S - 661}, False),
+    ("surveillance.marking_the_close.cn", "after the close", shanghai,
+     {"first_s": SHANGHAI_CLOSE_S + 1}, False),
+    ("surveillance.marking_the_close.cn", "another market", shanghai, {"venue": "XPAR"}, False),
+    ("surveillance.ramping", "all of it", ramp, {}, True),
+    ("surveillance.ramping", "one trade fewer", ramp, {"trades": 4, "others": 120}, False),
+    ("surveillance.ramping", "less than two fifths", ramp, {"others": 152}, False),
+    ("surveillance.ramping", "sold as well", ramp, {"sold": 2, "others": 148}, False),
+    ("surveillance.ramping", "price goes less", ramp, {"end": 10.399}, False),
+    ("surveillance.ramping", "price goes down", ramp, {"end": 9.6}, False),
+    ("surveillance.ramping", "just within three minutes", ramp, {"reach_s": 224.9}, True),
+    ("surveillance.ramping", "in more than three minutes", ramp, {"reach_s": 225}, False),
+    ("surveillance.ramping", "no trade before", ramp, {"before_s": 0}, False),
+    ("surveillance.ramping", "one in another", ramp, {"other": 1, "others": 100}, False),
+    ("surveillance.ramping", "one on another day", ramp, {"next_day": 1, "others": 100}, False),
+    ("surveillance.ramping", "another market", ramp, {"venue": "XSGE"}, False),
     ("surveillance.layering", "all of it", layers, {}, True),
     ("surveillance.layering", "one episode fewer", layers, {"episodes": 2}, False),
     ("surveillance.layering", "one on another day", layers, {"last_s": 86_400}, False),

@@ -23,7 +23,7 @@ class Days:
 
     def __init__(self, name: str = "certified_cancels", **parameters: Any) -> None:
         self.test = build_detector(rule_of(name, parameters), 0)
-        self.state = SubjectState.of(self.test.state_dtype, self.test.recent)
+        self.state = SubjectState.of(self.test.state_dtype, self.test.recent, GROUP)
         self.state.shared = np.zeros(4, GROUP)
         self.day = 0
 

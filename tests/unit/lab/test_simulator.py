@@ -10,12 +10,14 @@ import naive_rules
 import pytest
 
 from lab.simulator import Market, SimulatorConfig, Truth, plant_names
+from lab.simulator.lookalikes import LOOK_ALIKES
 from lab.simulator.plants import FAMILIES
 
 HEAVY = {family.name for family in FAMILIES if family.heavy}
-LIGHT = tuple(name for name in plant_names() if name not in HEAVY)
+CLOSING = {one.name for one in (*FAMILIES, *LOOK_ALIKES) if one.closing}
+LIGHT = tuple(name for name in plant_names() if name not in HEAVY | CLOSING)
 STRENGTHS = (0.8, 0.99, 1.0, 1.2, 3.0)
-PLANTED = SimulatorConfig(events=64_000, seed=11, accounts=2_600, minutes=60, plants=LIGHT)
+PLANTED = SimulatorConfig(events=64_000, seed=11, accounts=3_000, minutes=60, plants=LIGHT)
 # As many events an account as a config may ask for, nearly.
 CROWDED = SimulatorConfig(events=45_000, seed=12, accounts=50, plants=())
 
@@ -54,7 +56,7 @@ def test_truth_equals_naive_counting_of_every_rule(at_close: bool) -> None:
     expected = expected_of(truth_of(PLANTED))
     assert {rule: found[rule] ^ expected[rule] for rule in found} == {rule: set() for rule in found}
     assert {rule for rule in found if not found[rule]} == {
-        family.rule for family in FAMILIES if family.heavy
+        family.rule for family in FAMILIES if family.heavy or family.closing
     }
 
 
@@ -83,6 +85,16 @@ def test_seconds_near_the_threshold_are_planted_on_demand() -> None:
     assert {rule: accounts for rule, accounts in found.items() if accounts} == expected
 
 
+def test_the_last_minutes_are_planted_on_whole_days() -> None:
+    config = SimulatorConfig(events=12_000, seed=6, accounts=600, plants=tuple(sorted(CLOSING)))
+    expected = expected_of(truth_of(config))
+    assert {rule: len(accounts) for rule, accounts in expected.items()} == {
+        "surveillance.marking_the_close.cn": 3 + 5, "surveillance.marking_the_close.eu": 3,
+    }  # fmt: skip
+    found = naive_rules.evaluate_facts(facts_of(config), at_close=False)
+    assert {rule: accounts for rule, accounts in found.items() if accounts} == expected
+
+
 def test_what_must_fit_into_a_few_minutes_is_as_fast_as_a_programme() -> None:
     config = SimulatorConfig(
         events=16_000, accounts=300, minutes=5, plants=("futures.cancels", "hedger")
@@ -97,7 +109,7 @@ def test_every_family_stands_at_every_strength_and_alerts_by_its_own_rule() -> N
     planted = Counter(
         (one.behaviour, one.strength) for one in truth_of(PLANTED) if not one.innocent
     )
-    families = {family.name: family for family in FAMILIES if not family.heavy}
+    families = {f.name: f for f in FAMILIES if f.name not in HEAVY | CLOSING}
     assert planted == {
         (name, strength): 2 if family.linked else 1
         for name, family in families.items()
@@ -132,7 +144,8 @@ def test_look_alikes_alert_unless_a_registration_applies() -> None:
         if one.variant:
             variants[one.behaviour][one.variant] = (one.registered, bool(one.expected_rules))
     assert set(variants) == {
-        "crossing_maker", "equity_maker", "futures_maker", "hedger", "liquidity_provider",
+        "crossing_maker", "equity_maker", "futures_maker", "hedger", "house_maker",
+        "liquidity_provider",
     }  # fmt: skip
     for outcomes in variants.values():
         for variant, outcome in outcomes.items():
@@ -143,7 +156,7 @@ def test_look_alikes_alert_unless_a_registration_applies() -> None:
 def test_users_of_immediate_orders_and_the_lucky_never_alert() -> None:
     never = {
         "immediate_orders", "immediate_orders_futures", "lucky_winner", "real_money_winner",
-        "many_fills_winner", "usual_counterparties",
+        "many_fills_winner", "usual_counterparties", "busy_counterparties", "worked_order",
     }  # fmt: skip
     found = [one for one in truth_of(PLANTED) if one.behaviour in never]
     assert {one.behaviour for one in found} == never
@@ -350,6 +363,8 @@ def test_a_config_that_cannot_be_is_refused_with_what_to_change(
         ({"plants": ("otr.number@high",)}, "write 1.2"),
         ({"plants": ("order_rate.day",), "events": 5_000}, "more events or fewer plants"),
         ({"plants": ("hedger",), "accounts": 5}, "more accounts or fewer plants"),
+        ({"plants": ("late_buyer",), "minutes": 60}, "before the close; leave minutes out"),
+        ({"plants": ("ramping.move",), "strengths": (1.0,) * 30}, "no quiet stock left on XSHG"),
     ],
 )
 def test_plants_that_cannot_be_made_are_refused_with_what_to_change(
