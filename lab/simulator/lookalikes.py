@@ -169,6 +169,24 @@ def _quotes(script: Script, at: int, side: int, lot: int) -> list[int]:
     ]
 
 
+def _quoting_maker(script: Script) -> None:
+    """Quote one stock anew fifty times a second, in four seconds of the day."""
+    plants.stuffing(script, 4, 52, 52)
+    script.cover(4)
+
+
+def _ladder(script: Script) -> None:
+    """Build a ladder of 120 orders within a second, and take it down seconds later; three times."""
+    plants.stuffing(script, 3, 120, 0)
+    script.cover(4)
+
+
+def _probing_trader(script: Script) -> None:
+    """Look for liquidity with a hundred orders within a second, of which a few trade."""
+    plants.stuffing(script, 3, 100, 92, filled=8)
+    script.cover(4)
+
+
 LOOK_ALIKES: Final = (
     LookAlike(
         "equity_maker", _SHANGHAI, _equity_maker, 1.13,
@@ -190,6 +208,12 @@ LOOK_ALIKES: Final = (
         "crossing_maker", _COMMODITY, _crossing_maker, 1.6,
         (plants.SELF_TRADING,), "market_maker", linked="owner", variants=_BOTH_KINDS_EXEMPT,
     ),
+    LookAlike(
+        "quoting_maker", _PARIS, _quoting_maker, 1.33,
+        (plants.STUFFING,), "market_maker", variants=tuple(VARIANTS),
+    ),
+    LookAlike("ladder", _PARIS, _ladder, 0.0),
+    LookAlike("probing_trader", _PARIS, _probing_trader, 0.0),
     LookAlike("usual_counterparties", _INDEX, _usual_counterparties, 0.0, linked="strangers"),
     LookAlike("requoting_maker", _SHANGHAI, _requoting_maker, 0.0),
     LookAlike("immediate_orders", _SHANGHAI, _immediate_stocks, 0.0),

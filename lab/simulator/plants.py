@@ -26,6 +26,7 @@ WIN_RATE: Final = "source.win_rate"
 SELF_TRADING: Final = "cn.futures.self_trading"
 STOCKS_SELF: Final = "surveillance.self_trading"
 LAYERING: Final = "surveillance.layering"
+STUFFING: Final = "surveillance.quote_stuffing"
 REPORTING: Final = "cn.futures.programme_reporting"
 NEAR_THRESHOLD: Final = "cn.order_rate.near_threshold"
 
@@ -329,6 +330,48 @@ def _layering_share(script: Script, withdrawn: int) -> None:
     script.cover(6)
 
 
+def stuffing(script: Script, bursts: int, orders: int, withdrawn: int, filled: int = 0) -> None:
+    """Trade a little, then enter buys within 0.7 s, again and again, in one instrument.
+
+    ``withdrawn`` of them go after 40 ms, spread so that their share never exceeds the final one;
+    ``filled`` trade after 60 ms, and what is left is withdrawn seconds later.
+    """
+    lot = script.instruments[script.main].lot
+    moments = script.moments(10 + 3 * bursts)
+    for i, at in enumerate(moments[:10]):
+        script.trip(at, script.main, 10 * lot, (-1) ** i * 2)
+    for begins in moments[10::3]:
+        at = script.inside(begins, 5 * SECOND_NS)
+        entered = []
+        for i in range(orders):
+            now = at + i * 700_000_000 // orders
+            order = script.enter(now, script.main, tape.BUY, lot)
+            if (i + 1) * withdrawn // orders > i * withdrawn // orders:
+                script.cancel(order, now + 40_000_000)
+            else:
+                entered.append((order, now))
+        for k, (order, now) in enumerate(entered):
+            if k < filled:
+                script.fill_all(order, now + 60_000_000)
+            else:
+                script.cancel(order, now + 3 * SECOND_NS)
+
+
+def _stuffing_bursts(script: Script, bursts: int) -> None:
+    stuffing(script, bursts, 51, 51)
+    script.cover(4)
+
+
+def _stuffing_messages(script: Script, messages: int) -> None:
+    stuffing(script, 3, -(-messages // 2), messages // 2)
+    script.cover(4)
+
+
+def _stuffing_share(script: Script, withdrawn: int) -> None:
+    stuffing(script, 3, 100, withdrawn)
+    script.cover(4)
+
+
 FAMILIES: Final = (
     Family("order_rate.second", RATE_SECOND, _SHANGHAI, 300, _order_rate_second),
     Family("order_rate.day", RATE_DAY, _SHANGHAI, 20_000, _order_rate_day, heavy=True),
@@ -354,6 +397,9 @@ FAMILIES: Final = (
     Family("self_trading.stocks.group", STOCKS_SELF, _PARIS, 5, _self_trading, linked="group"),
     Family("layering.episodes", LAYERING, _PARIS, 3, _layering_episodes),
     Family("layering.share", LAYERING, _SHANGHAI, 70, _layering_share, most=100),
+    Family("quote_stuffing.bursts", STUFFING, _PARIS, 3, _stuffing_bursts),
+    Family("quote_stuffing.messages", STUFFING, _PARIS, 100, _stuffing_messages),
+    Family("quote_stuffing.share", STUFFING, _PARIS, 90, _stuffing_share, most=100),
     Family("busy_seconds.reporting", REPORTING, _COMMODITY, 10, _reporting),
     Family(
         "busy_seconds.near_threshold", NEAR_THRESHOLD, _SHANGHAI, 10, _near_threshold, heavy=True

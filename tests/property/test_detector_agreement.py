@@ -21,6 +21,8 @@ from naive_detectors import (
     win_rate,
 )
 from naive_layering import Figures, layering
+from naive_stuffing import Figures as StuffingFigures
+from naive_stuffing import quote_stuffing
 from strategies import messy_days
 
 from detectors.core import contract as c
@@ -49,6 +51,9 @@ EXPECTED = {
     "layering.default": lambda s: layering(s, Figures(1, 1, Fraction(1, 2), Fraction(15, 100))),
     "order_to_trade.number": lambda s: order_to_trade(s, Fraction(4), by_number=True),
     "order_to_trade.volume": lambda s: order_to_trade(s, Fraction(4), by_number=False),
+    "quote_stuffing.default": lambda s: quote_stuffing(
+        s, StuffingFigures(1, 3, Fraction(1, 2), Fraction(1, 2))
+    ),
     "win_rate.fill": lambda s: win_rate(s, "fill", 4, Fraction(7, 10)),
     "win_rate.order": lambda s: win_rate(s, "order", 4, Fraction(7, 10)),
     "win_rate.round_trip": lambda s: win_rate(s, "round_trip", 4, Fraction(7, 10)),
@@ -61,6 +66,14 @@ NUMBERS = {
     "instant_cancels": ("orders", "cancelled_orders", "instantaneous_cancels"),
     "layering": ("episodes", "rested_e8", "withdrawn_net_e8"),
     "order_to_trade": ("orders", "transactions"),
+    "quote_stuffing": (
+        "bursts",
+        "orders_in_latest",
+        "replaces_in_latest",
+        "withdrawn_in_latest",
+        "fills_in_latest",
+        "messages_in_largest",
+    ),
     "win_rate": ("units", "wins"),
     "certified_win_rate": ("units", "wins"),
 }
