@@ -373,6 +373,25 @@ def entered_ns(row: Fact) -> int:
     return row.time_ns - row.age_ns if is_quick else -1
 
 
+def dormant_reactivation(facts: list[Fact], figure: int = 30) -> set[str]:
+    """Return who enters so many orders, or trades so often, within a day after 90 of rest."""
+    found: set[str] = set()
+    last: dict[str, int] = {}
+    since: dict[str, tuple[int, Counter[str]]] = {}
+    for fact in facts:
+        if fact.kind == "order.cancel" and not fact.customer_cancel:
+            continue
+        now = fact.time_ns
+        if now - last.get(fact.account, now) >= 90 * 86_400 * SECOND_NS:
+            since[fact.account] = now, Counter()
+        last[fact.account] = max(now, last.get(fact.account, 0))
+        returned, count = since.get(fact.account, (0, Counter()))
+        count[fact.kind] += returned <= now < returned + 86_400 * SECOND_NS
+        if count["order.new"] >= figure or count["fill"] >= figure:
+            found.add(fact.account)
+    return found
+
+
 def order_to_trade(
     facts: list[Fact], ratio_max: int, *, by_volume: bool
 ) -> tuple[set[str], set[str]]:
@@ -463,6 +482,7 @@ def evaluate_facts(facts: list[Fact], *, at_close: bool) -> dict[str, set[str]]:
         "eu.otr.number": order_to_trade(facts, 100, by_volume=False)[which],
         "eu.otr.volume": order_to_trade(facts, 1000, by_volume=True)[which],
         "source.win_rate": win_rate(facts),
+        "surveillance.dormant_reactivation": dormant_reactivation(facts),
         "surveillance.layering": layering(facts),
         "surveillance.quote_stuffing": quote_stuffing(facts),
         "surveillance.self_trading": self_trades(facts, CN_EQUITIES | EU, {"market_maker"}),

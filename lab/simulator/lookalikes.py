@@ -49,6 +49,7 @@ class LookAlike:
     registration: str = ""
     simulated: bool = False
     linked: str = ""  # a second account, of the same owner, group, or a stranger
+    early: bool = False  # see ``Family``
     variants: tuple[str, ...] = ("",)
 
 
@@ -187,6 +188,23 @@ def _probing_trader(script: Script) -> None:
     script.cover(4)
 
 
+def _newcomer(script: Script) -> None:
+    """Begin with many orders: nobody knows of a rest."""
+    plants.buys(script, 60)
+
+
+def _monthly_trader(script: Script) -> None:
+    """Trade much on one day of each month."""
+    plants.traded_before(script, 12, 8, 4)
+    plants.buys(script, 60)
+
+
+def _saver(script: Script) -> None:
+    """Come back after half a year, for a few orders."""
+    plants.traded_before(script, 26)
+    plants.buys(script, 12)
+
+
 LOOK_ALIKES: Final = (
     LookAlike(
         "equity_maker", _SHANGHAI, _equity_maker, 1.13,
@@ -214,6 +232,9 @@ LOOK_ALIKES: Final = (
     ),
     LookAlike("ladder", _PARIS, _ladder, 0.0),
     LookAlike("probing_trader", _PARIS, _probing_trader, 0.0),
+    LookAlike("newcomer", _SHANGHAI, _newcomer, 0.0),
+    LookAlike("monthly_trader", _SHANGHAI, _monthly_trader, 0.31, early=True),
+    LookAlike("saver", _PARIS, _saver, 0.4, early=True),
     LookAlike("usual_counterparties", _INDEX, _usual_counterparties, 0.0, linked="strangers"),
     LookAlike("requoting_maker", _SHANGHAI, _requoting_maker, 0.0),
     LookAlike("immediate_orders", _SHANGHAI, _immediate_stocks, 0.0),

@@ -108,9 +108,12 @@ class Plan:
 
     def _make_what_fits(self, accounts: Iterator[int]) -> list[Planted]:
         """Take whole families, the smallest first, up to half of the events and accounts."""
-        names = [one.name for one in (*FAMILIES, *LOOK_ALIKES) if not _is_heavy(one)]
-        if self._config.events >= HEAVY_EVENTS_MIN:
-            names = list(plant_names())
+        takes_heavy = self._config.events >= HEAVY_EVENTS_MIN
+        names = [
+            one.name
+            for one in (*FAMILIES, *LOOK_ALIKES)
+            if not one.early and (takes_heavy or not _is_heavy(one))
+        ]
         groups: list[list[Planted]] = []
         tasks = self._thin(named_tasks(names, self._config.strengths))
         for name in names:
@@ -178,7 +181,9 @@ class Plan:
         return Planted(
             accounts=accounts,
             simulated=what.simulated,
-            groups_closed=tuple(range(GROUPS)) if what.simulated else (VENUES[what.venue].group,),
+            groups_closed=tuple(range(GROUPS))
+            if what.simulated or what.early
+            else (VENUES[what.venue].group,),
             tables=tables,
             truth=truth,
             on_file=self._on_file(task, script),

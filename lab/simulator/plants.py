@@ -27,12 +27,14 @@ SELF_TRADING: Final = "cn.futures.self_trading"
 STOCKS_SELF: Final = "surveillance.self_trading"
 LAYERING: Final = "surveillance.layering"
 STUFFING: Final = "surveillance.quote_stuffing"
+DORMANT: Final = "surveillance.dormant_reactivation"
 REPORTING: Final = "cn.futures.programme_reporting"
 NEAR_THRESHOLD: Final = "cn.order_rate.near_threshold"
 
 RATIO_ORDERS: Final = 250  # 0.80 of them is 200, and 0.792 is 198
 RATE_TRIPS: Final = 200  # 0.90 of them is 180
 LARGE_LOTS: Final = 300
+WEEKS_RESTED: Final = 13  # 91 days, the first whole weeks of 90
 _DAY_LAG: Final = 1_000
 _MIXED: Final = "NNNCNRNNCNNCNRCNNNRC"  # 42 % of the orders cancelled, far from 80 %
 _BUSY_NS: Final = 400_000_000
@@ -54,6 +56,8 @@ class Family:
         The largest value there is, for rates; 0 where there is no bound.
     strict
         The rule alerts above its figure only.
+    early
+        It begins weeks before the day, and is made only where it is asked for by name.
     """
 
     name: str
@@ -66,6 +70,7 @@ class Family:
     simulated: bool = False
     heavy: bool = False
     linked: str = ""  # by what a second account belongs to the first: owner, group
+    early: bool = False
 
     def value(self, strength: float) -> int:
         """Return the whole value nearest ``strength`` x figure, below the figure if it is < 1."""
@@ -372,6 +377,44 @@ def _stuffing_share(script: Script, withdrawn: int) -> None:
     script.cover(4)
 
 
+def traded_before(script: Script, *weeks_ago: int) -> None:
+    """Make a round trip at about the same time of day, so many weeks ago; again for each."""
+    for weeks in weeks_ago:
+        script.weeks_ago = weeks
+        script.trip(script.moments(1)[0], script.main, script.lots(script.main), 1)
+    script.weeks_ago = 0
+
+
+def buys(script: Script, count: int) -> None:
+    """Enter buys one after another, of which a quarter trade and a third are withdrawn."""
+    for i, at in enumerate(script.moments(count)):
+        instrument = script.listed[i % 3]
+        order = script.enter(at, instrument, tape.BUY, script.lots(instrument))
+        if i % 4 == 0:
+            script.fill_all(order, at + 30_000_000)
+        elif i % 3 == 0:
+            script.cancel(order, at + script.age(1.05, 1.5))
+
+
+def _dormant_orders(script: Script, orders: int) -> None:
+    traded_before(script, 26)
+    buys(script, orders)
+
+
+def _dormant_fills(script: Script, fills: int) -> None:
+    traded_before(script, 26)
+    lot = script.instruments[script.main].lot
+    for i, at in enumerate(script.moments(10)):
+        order = script.enter(at, script.main, tape.BUY, 12 * lot)
+        for k in range(fills * i // 10, fills * (i + 1) // 10):
+            script.fill(order, at + (1 + k % 12) * 50_000_000, script.price_of(order), lot)
+
+
+def _dormant_rest(script: Script, weeks: int) -> None:
+    traded_before(script, weeks)
+    buys(script, 40)
+
+
 FAMILIES: Final = (
     Family("order_rate.second", RATE_SECOND, _SHANGHAI, 300, _order_rate_second),
     Family("order_rate.day", RATE_DAY, _SHANGHAI, 20_000, _order_rate_day, heavy=True),
@@ -400,6 +443,9 @@ FAMILIES: Final = (
     Family("quote_stuffing.bursts", STUFFING, _PARIS, 3, _stuffing_bursts),
     Family("quote_stuffing.messages", STUFFING, _PARIS, 100, _stuffing_messages),
     Family("quote_stuffing.share", STUFFING, _PARIS, 90, _stuffing_share, most=100),
+    Family("dormant.orders", DORMANT, _SHANGHAI, 30, _dormant_orders, early=True),
+    Family("dormant.fills", DORMANT, _PARIS, 30, _dormant_fills, early=True),
+    Family("dormant.rest", DORMANT, _SHANGHAI, WEEKS_RESTED, _dormant_rest, early=True),
     Family("busy_seconds.reporting", REPORTING, _COMMODITY, 10, _reporting),
     Family(
         "busy_seconds.near_threshold", NEAR_THRESHOLD, _SHANGHAI, 10, _near_threshold, heavy=True

@@ -108,10 +108,8 @@ def change(finding: Finding, events: list[Event], k: int) -> list[Event]:
     if finding.detector == "layering":
         is_there = {"kind": "fill", "instrument": finding.instrument}.items()
         return without_last(events, lambda event: is_there <= event.items(), k)
-    if finding.detector == "quote_stuffing":
-        return without_bursts(finding, events, k)
-    if finding.detector == "busy_seconds":
-        return without_busy_seconds(finding, events, k)
+    if finding.detector in CHANGES:
+        return CHANGES[finding.detector](finding, events, k)
     if finding.detector == "instant_cancels":
         # Slow cancels first: the figure of the instantaneous ones is another condition.
         orders, is_meant = orders_of(events), meant_by(finding, events)
@@ -162,6 +160,19 @@ def without_bursts(finding: Finding, events: list[Event], k: int) -> list[Event]
     return [event for event in events if event["event_id"] not in gone]
 
 
+def without_entries(finding: Finding, events: list[Event], k: int) -> list[Event]:
+    """Take out the last k orders, or fills."""
+    kind = {"orders": "order.new", "fills": "fill"}[finding.counterfactual["quantity"]]
+    return without_last(events, lambda event: event["kind"] == kind, k)
+
+
+CHANGES: dict[str, Callable[[Finding, list[Event], int], list[Event]]] = {
+    "busy_seconds": without_busy_seconds,
+    "dormant_reactivation": without_entries,
+    "quote_stuffing": without_bursts,
+}
+
+
 def with_losses(events: list[Event], k: int) -> list[Event]:
     """Turn the last k won round trips into lost ones: the closing fill gets nothing for it."""
     changed = list(events)
@@ -196,7 +207,7 @@ def test_what_would_have_prevented_an_alert_prevents_it(seed: int) -> None:
             checked[finding.rule.id] += 1
     print(dict(checked))  # noqa: T201 - shows how many were looked at
     assert sum(checked.values()) >= 40
-    assert len(checked) == 10
+    assert len(checked) == 11
 
 
 def test_an_alert_on_seconds_near_the_threshold_ends_with_them() -> None:

@@ -20,6 +20,7 @@ from naive_detectors import (
     order_to_trade,
     win_rate,
 )
+from naive_dormancy import dormant_reactivation
 from naive_layering import Figures, layering
 from naive_stuffing import Figures as StuffingFigures
 from naive_stuffing import quote_stuffing
@@ -44,6 +45,9 @@ EXPECTED = {
     "busy_seconds.busy": lambda s: busy_seconds(s, 2, 2),
     "busy_seconds.between": lambda s: busy_seconds(s, 2, 2, 4),
     "cancel_count.default": lambda s: count_day(s, *CANCEL_DAY),
+    "dormant_reactivation.default": lambda s: dormant_reactivation(
+        s, 15 * SECOND_NS, 5 * SECOND_NS, 3, 2
+    ),
     "large_cancels.default": lambda s: count_day(s, c.CANCEL, "contract", 3, 10 * E8),
     "order_rate.day": lambda s: count_day(s, c.ACTION, "account", 20),
     "order_rate.second": lambda s: order_rate_second(s, 5),
@@ -61,6 +65,7 @@ EXPECTED = {
 NUMBERS = {
     "busy_seconds": ("windows", "actions_in_latest_window", "actions_in_largest_window"),
     "cancel_count": ("cancels",),
+    "dormant_reactivation": ("orders", "fills", "rest_ns"),
     "large_cancels": ("large_cancels",),
     "order_rate": ("actions",),
     "instant_cancels": ("orders", "cancelled_orders", "instantaneous_cancels"),

@@ -254,6 +254,32 @@ def fluttering(bursts: int = 3, replaces: int = 99) -> Tape:
     return tape
 
 
+DAY_S = 86_400
+OPENED = ("app.event", {"name": "open"})
+WITHDRAWN = ("order.cancel", {"order_id": "first", "reason": "user"})
+LAPSED = ("order.cancel", {"order_id": "first", "reason": "exchange"})
+
+
+def returned(
+    orders: int = 30,
+    fills: int = 0,
+    rest_s: float = 90 * DAY_S,
+    over_s: float = DAY_S - 1e-6,
+    meanwhile: tuple[str, dict[str, Any]] = OPENED,
+    known: bool = True,
+) -> Tape:
+    """Trade once, rest, and enter orders or trade for as long as said."""
+    tape = Tape()
+    if known:
+        tape.new(0, "first")
+    tape.add(meanwhile[0], rest_s / 2, **meanwhile[1])
+    for k in range(orders):
+        tape.new(rest_s + k * over_s / max(orders - 1, 1), f"o{k}")
+    for k in range(fills):
+        tape.fill(rest_s + k * over_s / max(fills - 1, 1), f"f{k}")
+    return tape
+
+
 CASES: list[tuple[str, str, Day, dict[str, Any], bool]] = [
     ("cn.order_rate.second", "all of it", rate_second, {}, True),
     ("cn.order_rate.second", "one action fewer", rate_second, {"actions": 299}, False),
@@ -357,6 +383,23 @@ CASES: list[tuple[str, str, Day, dict[str, Any], bool]] = [
     ("surveillance.layering", "too late", layers, {"after_s": 10.01}, False),
     ("surveillance.layering", "one entered again", layers, {"again": 1}, False),
     ("surveillance.layering", "venue's cancels", layers, {"reason": "exchange"}, False),
+    ("surveillance.dormant_reactivation", "all of it", returned, {}, True),
+    ("surveillance.dormant_reactivation", "one order fewer", returned, {"orders": 29}, False),
+    ("surveillance.dormant_reactivation", "a little less of rest", returned,
+     {"rest_s": 90 * DAY_S - 1e-6}, False),
+    ("surveillance.dormant_reactivation", "the last a day later", returned,
+     {"over_s": DAY_S}, False),
+    ("surveillance.dormant_reactivation", "never seen before", returned, {"known": False}, False),
+    ("surveillance.dormant_reactivation", "a cancel meanwhile", returned,
+     {"meanwhile": WITHDRAWN}, False),
+    ("surveillance.dormant_reactivation", "ended by the venue meanwhile", returned,
+     {"meanwhile": LAPSED}, True),
+    ("surveillance.dormant_reactivation", "as many fills", returned,
+     {"orders": 0, "fills": 30}, True),
+    ("surveillance.dormant_reactivation", "one fill fewer", returned,
+     {"orders": 0, "fills": 29}, False),
+    ("surveillance.dormant_reactivation", "not enough of either", returned,
+     {"orders": 29, "fills": 29}, False),
     ("surveillance.quote_stuffing", "all of it", stuffed, {}, True),
     ("surveillance.quote_stuffing", "one burst fewer", stuffed, {"bursts": 2}, False),
     ("surveillance.quote_stuffing", "one on another day", stuffed, {"last_s": 86_400}, False),

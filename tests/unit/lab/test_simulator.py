@@ -15,7 +15,7 @@ from lab.simulator.plants import FAMILIES
 HEAVY = {family.name for family in FAMILIES if family.heavy}
 LIGHT = tuple(name for name in plant_names() if name not in HEAVY)
 STRENGTHS = (0.8, 0.99, 1.0, 1.2, 3.0)
-PLANTED = SimulatorConfig(events=78_000, seed=11, accounts=2_600, minutes=60, plants=LIGHT)
+PLANTED = SimulatorConfig(events=78_000, seed=11, accounts=2_900, minutes=60, plants=LIGHT)
 # As many events an account as a config may ask for, nearly.
 CROWDED = SimulatorConfig(events=45_000, seed=12, accounts=50, plants=())
 
