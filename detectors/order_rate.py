@@ -42,9 +42,8 @@ from detectors.core.memory import (
     SubjectState,
     admit,
     fetch_ahead,
-    give_node,
-    take_node,
 )
+from detectors.core.sliding import QUEUE, drop_until, empty, give_back_ns, oldest_ns, push
 from detectors.core.wording import at_most, count_of, seconds, shared_evidence, standing
 from schemas.events import SECOND_NS
 from schemas.jit import Int, kernel
@@ -53,16 +52,13 @@ WINDOW_STATE: Final = np.dtype(
     [
         *COMMON_STATE,
         ("time_ns", "<i8"),  # of the newest action
-        ("first", "<i4"),  # index + 1 of the oldest action's node; 0 for none
-        ("last", "<i4"),  # index + 1 of the newest action's node
-        ("in_window", "<i4"),  # each has a node, whose index is no wider
+        *QUEUE,  # of the actions in the window
         ("bursts", "<u4"),  # of the day
         ("burst_doublings", "u1"),  # 2 to this power are told next
         ("is_over", "u1"),
         ("padding", "u1", (2,)),
     ]
 )
-_GIVE_BACK_NS: Final = 900 * SECOND_NS  # an idle account's last few actions may wait so long
 BURSTS: Final = 2  # further number of a finding: separate bursts so far today
 
 
@@ -82,33 +78,6 @@ class Params(Struct, frozen=True, kw_only=True):
     measure: Literal["second", "day"] = "second"
     actions_min: int = 300
     window_ns: int = SECOND_NS
-
-
-@kernel
-def _push(subject: Any, memory: Any) -> None:
-    """Append an action at the subject's newest time."""
-    index = take_node(memory)
-    node = memory.nodes[index]
-    node["time_ns"] = subject["time_ns"]
-    node["next"] = 0
-    if subject["first"] == 0:
-        subject["first"] = index + 1
-    else:
-        memory.nodes[subject["last"] - 1]["next"] = index + 1
-    subject["last"] = index + 1
-    subject["in_window"] += 1
-    due_ns = subject["time_ns"] + _GIVE_BACK_NS
-    memory.counters[DUE_NS] = min(memory.counters[DUE_NS], due_ns)
-
-
-@kernel
-def _drop_until(subject: Any, memory: Any, horizon_ns: Int) -> None:
-    """Give back the actions at or before the horizon."""
-    while subject["first"] > 0 and memory.nodes[subject["first"] - 1]["time_ns"] <= horizon_ns:
-        index = np.int64(subject["first"] - 1)
-        subject["first"] = memory.nodes[index]["next"]
-        give_node(memory, index)
-        subject["in_window"] -= 1
 
 
 @kernel
@@ -159,8 +128,8 @@ def actions_in_window(
             subject["bursts"] = 0
             subject["is_over"] = 0
         subject["time_ns"] = max(subject["time_ns"], step["time_ns"])
-        _drop_until(subject, memory, subject["time_ns"] - window_ns)
-        _push(subject, memory)
+        drop_until(subject, memory, subject["time_ns"] - window_ns)
+        push(subject, memory, subject["time_ns"])
         remember(subject, step, memory, is_near(subject["in_window"], figure))
         phase, due = _judge(subject, figure)
         level = headroom_level(subject["in_window"], figure, subject["warned"])
@@ -169,7 +138,7 @@ def actions_in_window(
         if phase == 0:
             continue
         subject["warned"] = max(level, subject["warned"])
-        subject["onset_ns"] = memory.nodes[subject["first"] - 1]["time_ns"]
+        subject["onset_ns"] = oldest_ns(subject, memory)
         record = out[emit_step(out, count, phase, i, step["time_ns"], subject, memory)]
         record["numbers"][COUNT] = subject["in_window"]
         record["numbers"][DUE] = due
@@ -179,16 +148,16 @@ def actions_in_window(
 @kernel
 def give_back(memory: Any, horizon_ns: Int) -> None:
     """Give back every subject's actions that no later step can count."""
-    due_ns = NEVER_DUE
+    next_ns = NEVER_DUE
     for row in range(memory.counters[ROWS]):
         subject = memory.rows[row]
         if subject["first"] == 0:
             continue
         if subject["time_ns"] <= horizon_ns:
-            _drop_until(subject, memory, horizon_ns)
+            empty(subject, memory)
         else:
-            due_ns = min(due_ns, subject["time_ns"] + _GIVE_BACK_NS)
-    memory.counters[DUE_NS] = due_ns
+            next_ns = min(next_ns, give_back_ns(subject["time_ns"]))
+    memory.counters[DUE_NS] = next_ns
 
 
 class OrderRate(Detector):

@@ -20,7 +20,7 @@ Conventions
 """
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -452,6 +452,63 @@ def net_withdrawn(rows: list[Fact], fill: Fact, until_ns: int) -> Decimal:
     return withdrawn
 
 
+def quote_stuffing(facts: list[Fact], figure: int = 3) -> set[str]:
+    """Return the accounts with so many bursts in a contract and day.
+
+    A burst: within a second 100 orders, replaces and cancels of orders entered in it that are no
+    older than a second; 90 % of its orders are withdrawn so, and 5 % trade at most.
+    """
+    venues = {fact.venue for fact in facts}
+    groups = grouped(facts, venues, {"market_maker"}, by_contract_day)
+    return {
+        key[0] for key, rows in groups.items() if len(rows) >= 100 and bursts_of(rows) >= figure
+    }
+
+
+def bursts_of(rows: list[Fact]) -> int:
+    """Count bursts one after another; whoever stuffs here rests for two seconds in between."""
+    found = free_ns = 0
+    for at, row in enumerate(rows):
+        near = [one for one in rows[max(0, at - 700) : at + 1] if entered_ns(one) >= free_ns]
+        window = [one for one in near if entered_ns(one) > row.time_ns - SECOND_NS]
+        entries = [one.time_ns for one in window if one.kind in {"order.new", "order.replace"}]
+        if entries and len(window) - sum(one.kind == "fill" for one in window) >= 100:
+            free_ns = min(entries) + SECOND_NS
+            burst = [one for one in rows if min(entries) <= entered_ns(one) < free_ns]
+            count = Counter(one.kind for one in burst)
+            entered = count["order.new"] + count["order.replace"]
+            withdrawn = count["order.cancel"] + count["order.replace"]
+            found += 10 * withdrawn >= 9 * entered and 20 * count["fill"] <= entered
+    return found
+
+
+def entered_ns(row: Fact) -> int:
+    """Return when a message counts, a quick cancel with its order; -1: it does not."""
+    if row.kind != "order.cancel":
+        return row.time_ns
+    is_quick = row.customer_cancel and row.age_ns <= SECOND_NS
+    return row.time_ns - row.age_ns if is_quick else -1
+
+
+def dormant_reactivation(facts: list[Fact], figure: int = 30) -> set[str]:
+    """Return who enters so many orders, or trades so often, within a day after 90 of rest."""
+    found: set[str] = set()
+    last: dict[str, int] = {}
+    since: dict[str, tuple[int, Counter[str]]] = {}
+    for fact in facts:
+        if fact.kind == "order.cancel" and not fact.customer_cancel:
+            continue
+        now = fact.time_ns
+        if now - last.get(fact.account, now) >= 90 * 86_400 * SECOND_NS:
+            since[fact.account] = now, Counter()
+        last[fact.account] = max(now, last.get(fact.account, 0))
+        returned, count = since.get(fact.account, (0, Counter()))
+        count[fact.kind] += returned <= now < returned + 86_400 * SECOND_NS
+        if count["order.new"] >= figure or count["fill"] >= figure:
+            found.add(fact.account)
+    return found
+
+
 def order_to_trade(
     facts: list[Fact], ratio_max: int, *, by_volume: bool
 ) -> tuple[set[str], set[str]]:
@@ -542,6 +599,7 @@ def evaluate_facts(facts: list[Fact], *, at_close: bool) -> dict[str, set[str]]:
         "eu.otr.number": order_to_trade(facts, 100, by_volume=False)[which],
         "eu.otr.volume": order_to_trade(facts, 1000, by_volume=True)[which],
         "source.win_rate": win_rate(facts),
+        "surveillance.dormant_reactivation": dormant_reactivation(facts),
         "surveillance.layering": layering(facts),
         "surveillance.marking_the_close.cn": moved_windows(
             facts, CN_EQUITIES, (15, 0), 600, Fraction(5, 1_000)
@@ -551,6 +609,7 @@ def evaluate_facts(facts: list[Fact], *, at_close: bool) -> dict[str, set[str]]:
         ),
         "surveillance.ramping": moved_windows(facts, CN_EQUITIES | EU, None, 180, Fraction(4, 100)),
         "surveillance.paired_trading": paired_trading(facts, CN_EQUITIES | EU, {"market_maker"}),
+        "surveillance.quote_stuffing": quote_stuffing(facts),
         "surveillance.self_trading": self_trades(facts, CN_EQUITIES | EU, {"market_maker"}),
     }
 

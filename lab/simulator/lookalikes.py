@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from lab.simulator import plants, tape
+from lab.simulator import abuses, plants, tape
 from lab.simulator.script import Script
 from schemas.events import SECOND_NS
 
@@ -49,6 +49,7 @@ class LookAlike:
     registration: str = ""
     simulated: bool = False
     linked: str = ""  # a second account, of the same owner, group, or a stranger
+    early: bool = False  # see ``Family``
     variants: tuple[str, ...] = ("",)
     alone: bool = False  # as of ``Family``
     closing: bool = False
@@ -135,47 +136,47 @@ def _many_fills(script: Script) -> None:
 
 def _usual_counterparties(script: Script) -> None:
     """Two strangers quote the same contract and meet again and again."""
-    plants.crossing_trades(script, 12)
+    abuses.crossing_trades(script, 12)
     script.cover(4)
 
 
 def _crossing_maker(script: Script) -> None:
     """Two desks of one maker, quoting apart, hit each other's quotes."""
-    plants.crossing_trades(script, 8)
+    abuses.crossing_trades(script, 8)
     script.cover(4)
 
 
 def _busy_counterparties(script: Script) -> None:
     """Two who trade much in a stock, and meet 14 times; one has traded 20 times elsewhere."""
-    plants.meetings(script, plants.to_and_fro(14), elsewhere=20)
+    abuses.meetings(script, abuses.to_and_fro(14), elsewhere=20)
     script.cover(4)
 
 
 def _worked_order(script: Script) -> None:
     """Sell a large holding piece by piece, all of it to one maker."""
-    plants.meetings(script, ((1, 4),) * 30)
+    abuses.meetings(script, ((1, 4),) * 30)
     script.cover(4)
 
 
 def _house_maker(script: Script) -> None:
     """Quote for a client who trades with nobody else."""
-    plants.meetings(script, plants.to_and_fro(16))
+    abuses.meetings(script, abuses.to_and_fro(16))
     script.cover(4)
 
 
 def _closing_maker(script: Script) -> None:
     """Buy and sell alike in the last minutes, while the price rises."""
-    plants.rise_at_close(script, (4, -4) * 8, 100)
+    abuses.rise_at_close(script, (4, -4) * 8, 100)
 
 
 def _late_buyer(script: Script) -> None:
     """Buy all there is in the last minutes, at one price."""
-    plants.rise_at_close(script, (4,) * 8, 0)
+    abuses.rise_at_close(script, (4,) * 8, 0)
 
 
 def _sole_maker(script: Script) -> None:
     """Be the one who still sells what is wanted in the last minutes, at rising prices."""
-    plants.rise_at_close(script, (4,) * 8, 100)
+    abuses.rise_at_close(script, (4,) * 8, 100)
 
 
 def _requoting_maker(script: Script) -> None:
@@ -202,6 +203,41 @@ def _quotes(script: Script, at: int, side: int, lot: int) -> list[int]:
         script.enter(at + k * 5_000_000, script.main, side, 4 * lot, price=price + (1 + k) * away)
         for k in range(3)
     ]
+
+
+def _quoting_maker(script: Script) -> None:
+    """Quote one stock anew fifty times a second, in four seconds of the day."""
+    abuses.stuffing(script, 4, 52, 52)
+    script.cover(4)
+
+
+def _ladder(script: Script) -> None:
+    """Build a ladder of 120 orders within a second, and take it down seconds later; three times."""
+    abuses.stuffing(script, 3, 120, 0)
+    script.cover(4)
+
+
+def _probing_trader(script: Script) -> None:
+    """Look for liquidity with a hundred orders within a second, of which a few trade."""
+    abuses.stuffing(script, 3, 100, 92, filled=8)
+    script.cover(4)
+
+
+def _newcomer(script: Script) -> None:
+    """Begin with many orders: nobody knows of a rest."""
+    abuses.buys(script, 60)
+
+
+def _monthly_trader(script: Script) -> None:
+    """Trade much on one day of each month."""
+    abuses.traded_before(script, 12, 8, 4)
+    abuses.buys(script, 60)
+
+
+def _saver(script: Script) -> None:
+    """Come back after half a year, for a few orders."""
+    abuses.traded_before(script, 26)
+    abuses.buys(script, 12)
 
 
 LOOK_ALIKES: Final = (
@@ -237,6 +273,15 @@ LOOK_ALIKES: Final = (
     LookAlike("late_buyer", _PARIS, _late_buyer, 0.0, alone=True, closing=True),
     LookAlike("busy_counterparties", _SHANGHAI, _busy_counterparties, 0.82, linked="strangers"),
     LookAlike("worked_order", _SHANGHAI, _worked_order, 0.0, linked="strangers"),
+    LookAlike(
+        "quoting_maker", _PARIS, _quoting_maker, 1.33,
+        (plants.STUFFING,), "market_maker", variants=tuple(VARIANTS),
+    ),
+    LookAlike("ladder", _PARIS, _ladder, 0.0),
+    LookAlike("probing_trader", _PARIS, _probing_trader, 0.0),
+    LookAlike("newcomer", _SHANGHAI, _newcomer, 0.0),
+    LookAlike("monthly_trader", _SHANGHAI, _monthly_trader, 0.31, early=True),
+    LookAlike("saver", _PARIS, _saver, 0.4, early=True),
     LookAlike("usual_counterparties", _INDEX, _usual_counterparties, 0.0, linked="strangers"),
     LookAlike("requoting_maker", _SHANGHAI, _requoting_maker, 0.0),
     LookAlike("immediate_orders", _SHANGHAI, _immediate_stocks, 0.0),

@@ -140,8 +140,8 @@ class _Day:
         for account in planted.accounts:
             member = self._population.member[account]
             member[list(planted.groups_closed)] = False
-            if not planted.simulated and not member.any():
-                free = [group for group in range(len(member)) if group not in planted.groups_closed]
+            free = [group for group in range(len(member)) if group not in planted.groups_closed]
+            if free and not member.any():
                 member[free[account % len(free)]] = True
             self._population.simulated[account] = planted.simulated
 
@@ -173,7 +173,7 @@ class _Day:
 
     def _records(self, planted: list[Planted]) -> tuple[Table, list[tuple[str, str]]]:
         rng = self._rng(_FILES)
-        on_file = {who: said for one in planted for who, said in one.on_file.items()}
+        on_file = {who: one.on_file.get(who) for one in planted for who in one.accounts}
         grants = int(self._config.events * reference.GRANT_SHARE)
         times = reference.wall_times(self.sessions, self._arrivals, grants, rng)
         records = reference.instrument_records(self.instruments, self.sessions, rng)

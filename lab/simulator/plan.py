@@ -118,12 +118,14 @@ class Plan:
 
     def _make_what_fits(self, accounts: Iterator[int]) -> list[Planted]:
         """Take whole families, the smallest first, up to half of the events and accounts."""
-        is_large = self._config.events >= HEAVY_EVENTS_MIN
+        takes_heavy = self._config.events >= HEAVY_EVENTS_MIN
         is_whole = self._config.minutes is None
         names = [
             one.name
             for one in (*FAMILIES, *LOOK_ALIKES)
-            if (is_large or not _is_heavy(one)) and (is_whole or not one.closing)
+            if not one.early
+            and (takes_heavy or not _is_heavy(one))
+            and (is_whole or not one.closing)
         ]
         groups: list[list[Planted]] = []
         tasks = self._thin(named_tasks(names, self._config.strengths))
@@ -192,7 +194,9 @@ class Plan:
         return Planted(
             accounts=accounts,
             simulated=what.simulated,
-            groups_closed=tuple(range(GROUPS)) if what.simulated else (VENUES[what.venue].group,),
+            groups_closed=tuple(range(GROUPS))
+            if what.simulated or what.early
+            else (VENUES[what.venue].group,),
             tables=tables,
             truth=truth,
             on_file=self._on_file(task, script),

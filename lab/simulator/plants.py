@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import cycle
 from typing import Final
 
-from lab.simulator import tape
+from lab.simulator import abuses, tape
 from lab.simulator.script import Script
 from schemas.events import SECOND_NS
 
@@ -30,12 +30,15 @@ PAIRED: Final = "surveillance.paired_trading"
 CLOSE_CN: Final = "surveillance.marking_the_close.cn"
 CLOSE_EU: Final = "surveillance.marking_the_close.eu"
 RAMPING: Final = "surveillance.ramping"
+STUFFING: Final = "surveillance.quote_stuffing"
+DORMANT: Final = "surveillance.dormant_reactivation"
 REPORTING: Final = "cn.futures.programme_reporting"
 NEAR_THRESHOLD: Final = "cn.order_rate.near_threshold"
 
 RATIO_ORDERS: Final = 250  # 0.80 of them is 200, and 0.792 is 198
 RATE_TRIPS: Final = 200  # 0.90 of them is 180
 LARGE_LOTS: Final = 300
+WEEKS_RESTED: Final = 13  # 91 days, the first whole weeks of 90
 _DAY_LAG: Final = 1_000
 _MIXED: Final = "NNNCNRNNCNNCNRCNNNRC"  # 42 % of the orders cancelled, far from 80 %
 _BUSY_NS: Final = 400_000_000
@@ -57,6 +60,8 @@ class Family:
         The largest value there is, for rates; 0 where there is no bound.
     strict
         The rule alerts above its figure only.
+    early
+        It begins weeks before the day, and is made only where it is asked for by name.
     """
 
     name: str
@@ -71,6 +76,7 @@ class Family:
     alone: bool = False  # in a stock that nobody else trades
     closing: bool = False  # before the close, which a day cut short has not
     linked: str = ""  # by what a second account belongs to the first: owner, group; or strangers
+    early: bool = False
 
     def value(self, strength: float) -> int:
         """Return the whole value nearest ``strength`` x figure, below the figure if it is < 1."""
@@ -282,153 +288,86 @@ def _win_rate_units(script: Script, trips: int) -> None:
     winning_trips(script, trips, trips)
 
 
-def crossing_trades(script: Script, count: int) -> None:
-    """Let the two accounts trade with each other, each selling as often as buying."""
-    for i, at in enumerate(script.moments(count)):
-        price, quantity = script.mid(script.main, at), script.lots(script.main)
-        first, second = (tape.BUY, tape.SELL) if i % 4 < 2 else (tape.SELL, tape.BUY)  # noqa: PLR2004 - by twos
-        resting = script.enter(at, script.main, first, quantity, price=price, who=i % 2)
-        taking = script.enter(
-            at + 20_000_000, script.main, second, quantity, price=price, who=1 - i % 2
-        )
-        script.match((resting, taking), at + 25_000_000, price, quantity)
-
-
 def _self_trading(script: Script, count: int) -> None:
-    crossing_trades(script, count)
+    abuses.crossing_trades(script, count)
     script.cover(4)
-
-
-def meetings(script: Script, quantities: tuple[tuple[int, int], ...], elsewhere: int = 0) -> None:
-    """Let two accounts trade with each other; ``quantities`` = (buyer as an index, lots) of each.
-
-    The first of them trades ``elsewhere`` times with others before.
-    """
-    moments = script.moments(elsewhere + len(quantities))
-    lot = script.instruments[script.main].lot
-    for i, at in enumerate(moments[:elsewhere]):
-        order = script.enter(at, script.main, (tape.BUY, tape.SELL)[i % 2], 2 * lot)
-        script.fill_all(order, at + 30_000_000)
-    for i, (at, (buyer, lots)) in enumerate(zip(moments[elsewhere:], quantities, strict=True)):
-        price = script.mid(script.main, at)
-        rests, takes = (tape.BUY, tape.SELL) if i % 2 else (tape.SELL, tape.BUY)
-        who = buyer if rests == tape.BUY else 1 - buyer
-        resting = script.enter(at, script.main, rests, lots * lot, price=price, who=who)
-        later = at + 20_000_000
-        taking = script.enter(later, script.main, takes, lots * lot, price=price, who=1 - who)
-        script.match((resting, taking), at + 25_000_000, price, lots * lot)
-
-
-def rise(script: Script, begins: int, lots: tuple[int, ...], cents: int, before_s: int) -> None:
-    """Trade within a minute while the price rises by ``cents``; lots below 0 are sold.
-
-    Nobody has traded the stock before but the account itself, once, ``before_s`` ago.
-    """
-    price, lot = script.instruments[script.main].price_cents, script.instruments[script.main].lot
-    early = begins - before_s * SECOND_NS
-    first = script.enter(early, script.main, tape.BUY, lot, price=price)
-    script.fill_all(first, early + 30_000_000)
-    for i, quantity in enumerate(lots):
-        at = begins + i * 60 * SECOND_NS // len(lots)
-        paid = price + cents * (i + 1) // len(lots)
-        side = tape.BUY if quantity > 0 else tape.SELL
-        order = script.enter(at, script.main, side, abs(quantity) * lot, price=paid)
-        script.fill_all(order, at + 30_000_000)
-
-
-def rise_at_close(script: Script, lots: tuple[int, ...], cents: int) -> None:
-    """Trade so a few minutes before continuous trading ends."""
-    begins = script.session.close_ns - 240 * SECOND_NS + script.age(0.1, 60.0)
-    rise(script, begins, lots, cents, 600)
-    script.cover(4)
-
-
-def rise_early(script: Script, lots: tuple[int, ...], cents: int) -> None:
-    """Trade so a few minutes after continuous trading began."""
-    begins = script.session.open_ns + 196 * SECOND_NS + script.age(0.1, 10.0)
-    rise(script, begins, lots, cents, 190)
-    script.cover(4)
-
-
-def net_of_all(per_cent: int) -> tuple[int, ...]:
-    """Return 200 lots in ten trades, of which so much more were bought than sold."""
-    sold, bought = 100 - per_cent, 100 + per_cent
-    sales = tuple(-(sold // 4 + (k < sold % 4)) for k in range(4) if sold > k)
-    return (*sales, *(bought // 6 + (k < bought % 6) for k in range(6)))
 
 
 def _close_trades(script: Script, count: int) -> None:
-    rise_at_close(script, (3,) * count, 100)
+    abuses.rise_at_close(script, (3,) * count, 100)
 
 
 def _close_share(script: Script, per_cent: int) -> None:
-    rise_at_close(script, net_of_all(per_cent), 100)
+    abuses.rise_at_close(script, abuses.net_of_all(per_cent), 100)
 
 
 def _ramping_move(script: Script, cents: int) -> None:
-    rise_early(script, (2,) * 8, cents)
+    abuses.rise_early(script, (2,) * 8, cents)
 
 
 def _ramping_share(script: Script, per_cent: int) -> None:
-    rise_early(script, net_of_all(per_cent), 500)
-
-
-def to_and_fro(count: int) -> tuple[tuple[int, int], ...]:
-    """Return so many trades of three lots, of which each buys every other."""
-    return tuple((i % 2, 3) for i in range(count))
+    abuses.rise_early(script, abuses.net_of_all(per_cent), 500)
 
 
 def _paired_trades(script: Script, count: int) -> None:
-    meetings(script, to_and_fro(count))
+    abuses.meetings(script, abuses.to_and_fro(count))
     script.cover(4)
 
 
 def _paired_share(script: Script, count: int) -> None:
-    meetings(script, to_and_fro(count), elsewhere=100 - count)
+    abuses.meetings(script, abuses.to_and_fro(count), elsewhere=100 - count)
     script.cover(4)
 
 
 def _paired_round(script: Script, lots: int) -> None:
     """Sell 100 lots to the other in ten trades, and buy ``lots`` of them back in ten."""
     back = tuple((0, lots // 10 + (k < lots % 10)) for k in range(10))
-    meetings(script, (*((1, 10),) * 10, *back))
+    abuses.meetings(script, (*((1, 10),) * 10, *back))
     script.cover(4)
 
 
-def layers(script: Script, episodes: int, withdrawn: int) -> None:
-    """Let sells of 100 lots rest at four prices, buy 20, withdraw ``withdrawn`` lots soon after.
-
-    Every other time it is the other way round. What is not withdrawn then is so much later.
-    """
-    lot = script.instruments[script.main].lot
-    sizes = (withdrawn - 40, 20, 20, 100 - withdrawn)
-    free = 0
-    for i, begins in enumerate(script.moments(episodes, longest_s=1800)):
-        at = max(script.inside(begins, 20 * SECOND_NS), free)
-        free = at + 16 * SECOND_NS
-        resting, taking = (tape.SELL, tape.BUY) if i % 2 == 0 else (tape.BUY, tape.SELL)
-        price, away = script.mid(script.main, at), script.tick(script.main)
-        away = away if resting == tape.SELL else -away
-        orders = [
-            script.enter(at + k * 50_000_000, script.main, resting, size * lot,
-                         price=price + (2 + k) * away)
-            for k, size in enumerate(sizes) if size
-        ]  # fmt: skip
-        order = script.enter(at + SECOND_NS, script.main, taking, 20 * lot, price=price)
-        script.fill_all(order, at + SECOND_NS + 30_000_000)
-        for k, order in enumerate(orders):
-            later_s = 2.0 if k < 3 else 13.0  # noqa: PLR2004 - the fourth stays a while
-            script.cancel(order, at + int((later_s + 0.1 * k) * SECOND_NS))
-
-
 def _layering_episodes(script: Script, episodes: int) -> None:
-    layers(script, episodes, 90)
+    abuses.layers(script, episodes, 90)
     script.cover(6)
 
 
 def _layering_share(script: Script, withdrawn: int) -> None:
-    layers(script, 5, withdrawn)
+    abuses.layers(script, 5, withdrawn)
     script.cover(6)
+
+
+def _stuffing_bursts(script: Script, bursts: int) -> None:
+    abuses.stuffing(script, bursts, 51, 51)
+    script.cover(4)
+
+
+def _stuffing_messages(script: Script, messages: int) -> None:
+    abuses.stuffing(script, 3, -(-messages // 2), messages // 2)
+    script.cover(4)
+
+
+def _stuffing_share(script: Script, withdrawn: int) -> None:
+    abuses.stuffing(script, 3, 100, withdrawn)
+    script.cover(4)
+
+
+def _dormant_orders(script: Script, orders: int) -> None:
+    abuses.traded_before(script, 26)
+    abuses.buys(script, orders)
+
+
+def _dormant_fills(script: Script, fills: int) -> None:
+    abuses.traded_before(script, 26)
+    lot = script.instruments[script.main].lot
+    for i, at in enumerate(script.moments(10)):
+        order = script.enter(at, script.main, tape.BUY, 12 * lot)
+        for k in range(fills * i // 10, fills * (i + 1) // 10):
+            script.fill(order, at + (1 + k % 12) * 50_000_000, script.price_of(order), lot)
+
+
+def _dormant_rest(script: Script, weeks: int) -> None:
+    abuses.traded_before(script, weeks)
+    abuses.buys(script, 40)
 
 
 FAMILIES: Final = (
@@ -467,6 +406,12 @@ FAMILIES: Final = (
            closing=True),
     Family("ramping.move", RAMPING, _SHANGHAI, 400, _ramping_move, alone=True),
     Family("ramping.share", RAMPING, _PARIS, 40, _ramping_share, most=100, alone=True),
+    Family("quote_stuffing.bursts", STUFFING, _PARIS, 3, _stuffing_bursts),
+    Family("quote_stuffing.messages", STUFFING, _PARIS, 100, _stuffing_messages),
+    Family("quote_stuffing.share", STUFFING, _PARIS, 90, _stuffing_share, most=100),
+    Family("dormant.orders", DORMANT, _SHANGHAI, 30, _dormant_orders, early=True),
+    Family("dormant.fills", DORMANT, _PARIS, 30, _dormant_fills, early=True),
+    Family("dormant.rest", DORMANT, _SHANGHAI, WEEKS_RESTED, _dormant_rest, early=True),
     Family("busy_seconds.reporting", REPORTING, _COMMODITY, 10, _reporting),
     Family(
         "busy_seconds.near_threshold", NEAR_THRESHOLD, _SHANGHAI, 10, _near_threshold, heavy=True

@@ -55,21 +55,27 @@ def instrument_records(
 
 def account_records(
     population: Population,
-    on_file: Mapping[int, dict[str, Any]],
+    on_file: Mapping[int, dict[str, Any] | None],
     instruments: Sequence[Instrument],
     sessions: Sequence[Session],
     rng: np.random.Generator,
     events: int,
 ) -> Records:
-    """Return (time, texts) of ``ref.account`` of those concerned and of many ordinary ones."""
+    """Return (time, texts) of ``ref.account`` of those concerned and of many ordinary ones.
+
+    ``on_file`` has every planted account: what its file must say, or None where it needs no file
+    and must not be registered by chance.
+    """
     most = min(ON_FILE_SHARE * population.count, RECORD_EVENTS_SHARE * events)
-    chosen = set(rng.permutation(population.count)[: int(most)].tolist()) | set(on_file)
+    concerned = {account for account, said in on_file.items() if said is not None}
+    chosen = set(rng.permutation(population.count)[: int(most)].tolist()) | concerned
     day = sessions[0].day_start_ns
     records: Records = []
     for account in sorted(chosen):
         said = on_file.get(account)
         if said is None:
-            said = {"registrations": _ordinary_registrations(instruments, day, rng)}
+            by_chance = _ordinary_registrations(instruments, day, rng)
+            said = {"registrations": [] if account in on_file else by_chance}
             if account % GROUP_EVERY < GROUP_SIZE:
                 first = account - account % GROUP_EVERY
                 said["control_group"] = f"group-{population.tokens[first]}"

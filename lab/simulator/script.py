@@ -15,6 +15,7 @@ from schemas.events import SECOND_NS
 _ORDER_COLUMNS: Final = ("instrument", "side", "order_type", "time_in_force", "claim", "account")
 _EVENT_COLUMNS: Final = ("kind", "subject", "time_ns", "price", "quantity", "code", "partner")
 _GUARD_NS: Final = 10 * SECOND_NS
+_WEEK_NS: Final = 7 * 86_400 * SECOND_NS
 _TAIL_SHARE: Final = 0.04  # of the session, left free behind every window
 
 
@@ -50,6 +51,8 @@ class Script:
             self.listed[0] = quiet
         self._orders: list[tuple[int, ...]] = []
         self._events: list[tuple[int, ...]] = []
+        self.weeks_ago = 0  # of what is written next
+        self._weeks_ago: list[int] = []
         self._left: list[int] = []
         self._price: list[int] = []
 
@@ -189,8 +192,8 @@ class Script:
             self.trip(at, instrument, self.lots(instrument), ticks, hold_ns=self.age(1.0, 8.0))
 
     def reach(self) -> tuple[int, int]:
-        """Return first and last moment written so far, in session time."""
-        times = [event[2] for event in self._events]
+        """Return first and last moment of the day written so far, in session time."""
+        times = [event[2] for event in self._of_the_day()]
         return min(times), max(times)
 
     def finish(self) -> tuple[Table, Table]:
@@ -210,14 +213,20 @@ class Script:
         table["kind"] = kinds
         settled = tape.settle(self.session, table)
         assert len(settled) == len(table), "a plant must fit into its session"
+        settled["time_ns"] -= np.array(self._weeks_ago, np.int64) * _WEEK_NS
         return order_table, settled
 
     def _spans(self) -> list[tuple[int, int]]:
-        """Return each account's first and last moment written so far, in session time."""
-        whose = [self._orders[event[1]][-1] for event in self._events]
-        times = {who: [e[2] for e, w in zip(self._events, whose, strict=True) if w == who]
+        """Return each account's first and last moment of the day so far, in session time."""
+        events = self._of_the_day()
+        whose = [self._orders[event[1]][-1] for event in events]
+        times = {who: [e[2] for e, w in zip(events, whose, strict=True) if w == who]
                  for who in self.accounts}  # fmt: skip
         return [(min(times[who]), max(times[who])) for who in self.accounts]
+
+    def _of_the_day(self) -> list[tuple[int, ...]]:
+        written = zip(self._events, self._weeks_ago, strict=True)
+        return [event for event, weeks_ago in written if weeks_ago == 0]
 
     def _note(
         self,
@@ -230,3 +239,4 @@ class Script:
         partner: int = 0,
     ) -> None:
         self._events.append((kind, order, at, price, quantity, code, partner))
+        self._weeks_ago.append(self.weeks_ago)

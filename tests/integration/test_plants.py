@@ -27,7 +27,7 @@ from schemas.alerts import Finding
 
 NEAR_NAME = "busy_seconds.near_threshold"
 LIGHT = tuple(name for name in plant_names() if name not in {"order_rate.day", NEAR_NAME})
-DAY = SimulatorConfig(events=66_000, accounts=2_200, seed=3, plants=LIGHT)
+DAY = SimulatorConfig(events=100_000, accounts=3_000, seed=3, plants=LIGHT)
 HEAVY = SimulatorConfig(events=150_000, accounts=2_000, seed=4, plants=("order_rate.day",))
 NEAR = SimulatorConfig(events=24_000, accounts=2_000, seed=5, plants=(NEAR_NAME,))
 

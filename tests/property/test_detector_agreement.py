@@ -20,7 +20,10 @@ from naive_detectors import (
     order_to_trade,
     win_rate,
 )
+from naive_dormancy import dormant_reactivation
 from naive_layering import Figures, layering
+from naive_stuffing import Figures as StuffingFigures
+from naive_stuffing import quote_stuffing
 from strategies import messy_days
 
 from detectors.core import contract as c
@@ -42,6 +45,9 @@ EXPECTED = {
     "busy_seconds.busy": lambda s: busy_seconds(s, 2, 2),
     "busy_seconds.between": lambda s: busy_seconds(s, 2, 2, 4),
     "cancel_count.default": lambda s: count_day(s, *CANCEL_DAY),
+    "dormant_reactivation.default": lambda s: dormant_reactivation(
+        s, 15 * SECOND_NS, 5 * SECOND_NS, 3, 2
+    ),
     "large_cancels.default": lambda s: count_day(s, c.CANCEL, "contract", 3, 10 * E8),
     "order_rate.day": lambda s: count_day(s, c.ACTION, "account", 20),
     "order_rate.second": lambda s: order_rate_second(s, 5),
@@ -49,6 +55,9 @@ EXPECTED = {
     "layering.default": lambda s: layering(s, Figures(1, 1, Fraction(1, 2), Fraction(15, 100))),
     "order_to_trade.number": lambda s: order_to_trade(s, Fraction(4), by_number=True),
     "order_to_trade.volume": lambda s: order_to_trade(s, Fraction(4), by_number=False),
+    "quote_stuffing.default": lambda s: quote_stuffing(
+        s, StuffingFigures(1, 3, Fraction(1, 2), Fraction(1, 2))
+    ),
     "win_rate.fill": lambda s: win_rate(s, "fill", 4, Fraction(7, 10)),
     "win_rate.order": lambda s: win_rate(s, "order", 4, Fraction(7, 10)),
     "win_rate.round_trip": lambda s: win_rate(s, "round_trip", 4, Fraction(7, 10)),
@@ -56,11 +65,20 @@ EXPECTED = {
 NUMBERS = {
     "busy_seconds": ("windows", "actions_in_latest_window", "actions_in_largest_window"),
     "cancel_count": ("cancels",),
+    "dormant_reactivation": ("orders", "fills", "rest_ns"),
     "large_cancels": ("large_cancels",),
     "order_rate": ("actions",),
     "instant_cancels": ("orders", "cancelled_orders", "instantaneous_cancels"),
     "layering": ("episodes", "rested_e8", "withdrawn_net_e8"),
     "order_to_trade": ("orders", "transactions"),
+    "quote_stuffing": (
+        "bursts",
+        "orders_in_latest",
+        "replaces_in_latest",
+        "withdrawn_in_latest",
+        "fills_in_latest",
+        "messages_in_largest",
+    ),
     "win_rate": ("units", "wins"),
     "certified_win_rate": ("units", "wins"),
 }

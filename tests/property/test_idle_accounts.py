@@ -114,7 +114,11 @@ def test_contracts_and_instruments_go_though_their_account_stays() -> None:
     assert counts["contracts"] == counts["instruments"] == len(stage.instrument_names) <= 4 * 3
 
 
-KEPT = {"win_rate", "certified_win_rate"}  # what rules remember for as long as a run lasts
+KEPT = {
+    "win_rate",
+    "certified_win_rate",
+    "dormant_reactivation",
+}  # what rules remember for as long as a run lasts
 
 
 def test_memory_holds_the_accounts_of_late_only() -> None:
@@ -360,6 +364,54 @@ def test_memory_is_given_back_after_idle_ns_was_raised() -> None:
     then.restore(first.dump())
     feed(then, EventColumns(columns.rows[160:], columns.raw))
     assert then.totals()["accounts"] <= 2 * 7
+
+
+REST_DAYS = 45
+
+
+def rested_and_back(rest_days: int) -> list[Event]:
+    """Let A and a stranger trade, others go on every day, and A alone come back to trade much."""
+    tape = Tape()
+    for name in ("A", "stranger"):
+        tape.new(0, name, account_id=name)
+        tape.cancel(1, name, account_id=name)
+    for day in range(1, rest_days + 1):
+        tape.new(86_400.0 * day, f"x{day}", account_id="other")
+        tape.cancel(86_400.0 * day + 1, f"x{day}", account_id="other")
+    for k in range(6):
+        tape.new(86_400.0 * rest_days + 10 + k, f"o{k}", account_id="A")
+    return tape.events
+
+
+@pytest.mark.parametrize("sizes", [[], [7] * 100, [1] * 400], ids=["whole", "sevens", "ones"])
+@pytest.mark.parametrize(
+    ("config", "found", "held"),
+    [
+        ({}, 1, 3),
+        ({"idle_ns": DAY_NS}, 1, 3),
+        ({"idle_ns": DAY_NS, "silent_ns": (REST_DAYS + 1) * DAY_NS}, 1, 3),
+        ({"idle_ns": DAY_NS, "silent_ns": (REST_DAYS - 1) * DAY_NS}, 0, 3),
+        ({"idle_ns": DAY_NS, "silent_ns": REST_DAYS // 2 * DAY_NS}, 0, 2),
+    ],
+    ids=["kept", "idle", "idle, not yet silent", "silent just now", "silent"],
+)
+def test_who_rested_is_known_again_until_it_begins_anew(
+    config: dict[str, Any], found: int, held: int, sizes: list[int]
+) -> None:
+    """What is remembered of a resting account goes with the account, and not before."""
+    figures = {"dormant_min_ns": 30 * DAY_NS, "orders_min": 5}
+    rules = [rule_of("dormant_reactivation", figures)]
+    config = {"order_age_ns": DAY_NS} | config
+    resume, stages = reborn(rules, **config), [stage_of(rules, **config)]
+
+    def between(stage: AccountStage) -> AccountStage:
+        stages.append(resume(stage))
+        return stages[-1]
+
+    output = feed(stages[0], columns_of(rested_and_back(REST_DAYS)), sizes, between)
+    assert len(stages[-1].subjects[0]) == held
+    told = [(finding.account_id, finding.evidence["orders"]) for finding in output.findings]
+    assert told == [("A", 5)] * found
 
 
 def test_a_late_row_ends_no_silence() -> None:

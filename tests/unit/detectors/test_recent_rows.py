@@ -14,6 +14,8 @@ FIGURE = 20
 SECOND = {"measure": "second", "actions_min": FIGURE}
 INSTANT = {"cancels_min": FIGURE, "orders_min": 2 * FIGURE, "cancel_ratio_min": 0.1}
 BUSY = {"actions_min": FIGURE, "times_min": 1}
+DORMANT = {"orders_min": FIGURE, "fills_min": FIGURE}
+STUFFING = {"messages_min": FIGURE, "bursts_min": 1}
 RATIO = {"ratio_max": float(FIGURE)}
 
 
@@ -55,6 +57,19 @@ def threes(tape: Tape, seconds: Iterator[float]) -> None:
             tape.new(start + later, f"o{len(tape.events)}")
 
 
+def two_bursts(tape: Tape, seconds: Iterator[float]) -> None:
+    """Stuff, come near the figure with orders that stay, and stuff again."""
+    cancelled_orders(tape, seconds, FIGURE)
+    orders(tape, count(100, 0.01), FIGURE - 1)
+    cancelled_orders(tape, count(200, 0.01), FIGURE)
+
+
+def back_again(tape: Tape, seconds: Iterator[float]) -> None:
+    """Trade a little, rest for a hundred days, and trade much, withdrawing some of it."""
+    orders(tape, seconds, FIGURE - 1)
+    cancelled_orders(tape, count(100 * 86_400, 0.01), 2 * FIGURE)
+
+
 def closing_fills(tape: Tape, seconds: Iterator[float]) -> None:
     for _ in range(2 * FIGURE):
         tape.fill(next(seconds), f"o{len(tape.events)}", side="sell", realized_pnl=1)
@@ -70,6 +85,9 @@ CASES: dict[str, tuple[str, dict[str, Any], Any]] = {
     "few in each": ("busy_seconds", {"actions_min": 3, "times_min": 5}, threes),
     "few between": ("busy_seconds", {"actions_min": 3, "actions_max": 4, "times_min": 5}, threes),
     "instant": ("instant_cancels", INSTANT, lambda t, s: cancelled_orders(t, s, 2 * FIGURE)),
+    "dormant": ("dormant_reactivation", DORMANT, back_again),
+    "stuffing": ("quote_stuffing", STUFFING, lambda t, s: cancelled_orders(t, s, 3 * FIGURE)),
+    "stuffing again": ("quote_stuffing", STUFFING | {"bursts_min": 2}, two_bursts),
     "number": ("order_to_trade", RATIO | {"measure": "number"}, replaced),
     "units": (
         "win_rate",

@@ -301,6 +301,69 @@ def new_ways(
     return tape
 
 
+def stuffed(
+    bursts: int = 3,
+    orders: int = 50,
+    withdrawn: int = 50,
+    filled: int = 0,
+    age_s: float = 0.04,
+    each_s: float = 60.0,
+    spread_s: float = 0.7,
+    other: int = 0,
+    reason: str = "user",
+    last_s: float = 0,
+) -> Tape:
+    """Enter orders in quick succession, withdraw some of them soon after; then all over."""
+    tape = Tape()
+    for n in range(bursts):
+        start = 30_000 + n * each_s + (last_s if n == bursts - 1 else 0)
+        place = {"venue": "XPAR", "instrument": "J" if n < other else "I"}
+        for k in range(orders):
+            now = start + k * spread_s / orders
+            tape.new(now, f"{n}-{k}", **place)
+            if k >= orders - withdrawn:
+                tape.cancel(now + age_s, f"{n}-{k}", reason=reason)
+            elif k < filled:
+                tape.fill(now + age_s, f"{n}-{k}", **place)
+    return tape
+
+
+def fluttering(bursts: int = 3, replaces: int = 99) -> Tape:
+    """Move one order to and fro, again and again."""
+    tape = Tape()
+    for n in range(bursts):
+        tape.new(30_000 + 60 * n, f"{n}", venue="XPAR")
+        for k in range(replaces):
+            tape.replace(30_000 + 60 * n + (k + 1) * 0.007, f"{n}", quantity=100 + k % 2)
+    return tape
+
+
+DAY_S = 86_400
+OPENED = ("app.event", {"name": "open"})
+WITHDRAWN = ("order.cancel", {"order_id": "first", "reason": "user"})
+LAPSED = ("order.cancel", {"order_id": "first", "reason": "exchange"})
+
+
+def returned(
+    orders: int = 30,
+    fills: int = 0,
+    rest_s: float = 90 * DAY_S,
+    over_s: float = DAY_S - 1e-6,
+    meanwhile: tuple[str, dict[str, Any]] = OPENED,
+    known: bool = True,
+) -> Tape:
+    """Trade once, rest, and enter orders or trade for as long as said."""
+    tape = Tape()
+    if known:
+        tape.new(0, "first")
+    tape.add(meanwhile[0], rest_s / 2, **meanwhile[1])
+    for k in range(orders):
+        tape.new(rest_s + k * over_s / max(orders - 1, 1), f"o{k}")
+    for k in range(fills):
+        tape.fill(rest_s + k * over_s / max(fills - 1, 1), f"f{k}")
+    return tape
+
+
 CASES: list[tuple[str, str, Day, dict[str, Any], bool]] = [
     ("cn.order_rate.second", "all of it", rate_second, {}, True),
     ("cn.order_rate.second", "one action fewer", rate_second, {"actions": 299}, False),
@@ -475,6 +538,46 @@ CASES: list[tuple[str, str, Day, dict[str, Any], bool]] = [
     ("surveillance.layering", "too late", layers, {"after_s": 10.01}, False),
     ("surveillance.layering", "one entered again", layers, {"again": 1}, False),
     ("surveillance.layering", "venue's cancels", layers, {"reason": "exchange"}, False),
+    ("surveillance.dormant_reactivation", "all of it", returned, {}, True),
+    ("surveillance.dormant_reactivation", "one order fewer", returned, {"orders": 29}, False),
+    ("surveillance.dormant_reactivation", "a little less of rest", returned,
+     {"rest_s": 90 * DAY_S - 1e-6}, False),
+    ("surveillance.dormant_reactivation", "the last a day later", returned,
+     {"over_s": DAY_S}, False),
+    ("surveillance.dormant_reactivation", "never seen before", returned, {"known": False}, False),
+    ("surveillance.dormant_reactivation", "a cancel meanwhile", returned,
+     {"meanwhile": WITHDRAWN}, False),
+    ("surveillance.dormant_reactivation", "ended by the venue meanwhile", returned,
+     {"meanwhile": LAPSED}, True),
+    ("surveillance.dormant_reactivation", "as many fills", returned,
+     {"orders": 0, "fills": 30}, True),
+    ("surveillance.dormant_reactivation", "one fill fewer", returned,
+     {"orders": 0, "fills": 29}, False),
+    ("surveillance.dormant_reactivation", "not enough of either", returned,
+     {"orders": 29, "fills": 29}, False),
+    ("surveillance.quote_stuffing", "all of it", stuffed, {}, True),
+    ("surveillance.quote_stuffing", "one burst fewer", stuffed, {"bursts": 2}, False),
+    ("surveillance.quote_stuffing", "one on another day", stuffed, {"last_s": 86_400}, False),
+    ("surveillance.quote_stuffing", "one in another instrument", stuffed, {"other": 1}, False),
+    ("surveillance.quote_stuffing", "three in two seconds", stuffed,
+     {"each_s": 0.5, "spread_s": 0.4}, False),
+    ("surveillance.quote_stuffing", "one message fewer", stuffed, {"withdrawn": 49}, False),
+    ("surveillance.quote_stuffing", "over more than a second", stuffed, {"spread_s": 1.03}, False),
+    ("surveillance.quote_stuffing", "nine in ten withdrawn", stuffed,
+     {"orders": 60, "withdrawn": 54}, True),
+    ("surveillance.quote_stuffing", "one fewer withdrawn", stuffed,
+     {"orders": 60, "withdrawn": 53}, False),
+    ("surveillance.quote_stuffing", "a second old", stuffed,
+     {"orders": 100, "withdrawn": 100, "age_s": 1.0}, True),
+    ("surveillance.quote_stuffing", "older by a nanosecond", stuffed,
+     {"orders": 100, "withdrawn": 100, "age_s": 1.000000001}, False),
+    ("surveillance.quote_stuffing", "one in twenty traded", stuffed,
+     {"orders": 60, "withdrawn": 57, "filled": 3}, True),
+    ("surveillance.quote_stuffing", "one more traded", stuffed,
+     {"orders": 60, "withdrawn": 56, "filled": 4}, False),
+    ("surveillance.quote_stuffing", "venue's cancels", stuffed, {"reason": "exchange"}, False),
+    ("surveillance.quote_stuffing", "one order moved", fluttering, {}, True),
+    ("surveillance.quote_stuffing", "moved once less", fluttering, {"replaces": 98}, False),
 ]  # fmt: skip
 
 

@@ -8,8 +8,9 @@ from collections import Counter
 from string import ascii_lowercase
 
 import pytest
+from msgspec.structs import replace
 
-from lab.coverage import STATES, Law, Practice, coverage_page, laws, shipped_rules
+from lab.coverage import STATES, Law, Practice, _row, coverage_page, laws, shipped_rules
 from lab.simulator import plant_names
 from lab.simulator.plants import FAMILIES, PLANTED_RULES
 from lab.simulator.venues import VENUES
@@ -104,7 +105,11 @@ def test_counts_of_a_law_stand_on_the_page(law: Law) -> None:
 
 def test_rules_that_look_elsewhere_are_marked() -> None:
     page = coverage_page()
-    assert "`cn.order_rate.second` †" in page
+    practice = next(LAWS["eu-2016-522"].practices())
+    elsewhere = replace(practice, rules=("cn.order_rate.second", "eu.otr.number"))
+    assert "| `cn.order_rate.second` †, `eu.otr.number` |" in _row(
+        LAWS["eu-2016-522"], elsewhere, RULES
+    )
     assert page.count("`cn.futures.self_trading`") == 1, "at home under the futures law only"
     assert "`eu.otr.number` †" not in page
 

@@ -17,7 +17,7 @@ HEAVY = {family.name for family in FAMILIES if family.heavy}
 CLOSING = {one.name for one in (*FAMILIES, *LOOK_ALIKES) if one.closing}
 LIGHT = tuple(name for name in plant_names() if name not in HEAVY | CLOSING)
 STRENGTHS = (0.8, 0.99, 1.0, 1.2, 3.0)
-PLANTED = SimulatorConfig(events=64_000, seed=11, accounts=3_000, minutes=60, plants=LIGHT)
+PLANTED = SimulatorConfig(events=100_000, seed=11, accounts=4_000, minutes=60, plants=LIGHT)
 # As many events an account as a config may ask for, nearly.
 CROWDED = SimulatorConfig(events=45_000, seed=12, accounts=50, plants=())
 
@@ -145,7 +145,7 @@ def test_look_alikes_alert_unless_a_registration_applies() -> None:
             variants[one.behaviour][one.variant] = (one.registered, bool(one.expected_rules))
     assert set(variants) == {
         "crossing_maker", "equity_maker", "futures_maker", "hedger", "house_maker",
-        "liquidity_provider",
+        "liquidity_provider", "quoting_maker",
     }  # fmt: skip
     for outcomes in variants.values():
         for variant, outcome in outcomes.items():
@@ -157,6 +157,7 @@ def test_users_of_immediate_orders_and_the_lucky_never_alert() -> None:
     never = {
         "immediate_orders", "immediate_orders_futures", "lucky_winner", "real_money_winner",
         "many_fills_winner", "usual_counterparties", "busy_counterparties", "worked_order",
+        "ladder", "probing_trader",
     }  # fmt: skip
     found = [one for one in truth_of(PLANTED) if one.behaviour in never]
     assert {one.behaviour for one in found} == never
