@@ -20,7 +20,7 @@ from lab.bench.content import Content, compare, read_content
 from lab.bench.crash import SETTINGS
 from schemas.hashing import murmur2_bytes
 
-EVENTS, SEED, ACCOUNTS = 20_000, 3, 600
+EVENTS, SEED, ACCOUNTS = 28_000, 3, 600
 RULES = (
     *(setting for setting in SETTINGS if setting.startswith(("detectors.", "packs."))),
     "detectors.order_rate.actions_min=20",
