@@ -21,7 +21,7 @@ from lab.bench import inputs, topics
 from lab.bench.content import read_content
 from ledger.reader import read_entries
 
-EVENTS, SEED, ACCOUNTS = 6_000, 3, 300
+EVENTS, SEED, ACCOUNTS = 9_000, 3, 300
 SETTINGS = (
     "epoch_seconds=0",
     "shards=4",
