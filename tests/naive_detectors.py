@@ -276,7 +276,10 @@ class Stage:
             step.what |= c.UNKNOWN_ORDER
         if order is None and pnl is not None:
             simulated = event.get("is_simulated", False)
-            order = Order(step.contract, 0, time_ns, step.day, None, simulated, unseen=True)
+            side = event["side"]
+            order = Order(
+                step.contract, 0, time_ns, step.day, None, simulated, unseen=True, side=side
+            )
             self.orders[account, event["order_id"]] = order
         if order is not None and not order.unseen:
             step.age_ns = max(0, time_ns - order.entered_ns)

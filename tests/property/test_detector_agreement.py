@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from detector_kit import all_rules, columns_of, feed, no_carry, reborn, stage_of
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from naive_detectors import (
     Found,
@@ -24,7 +24,7 @@ from naive_dormancy import dormant_reactivation
 from naive_layering import Figures, layering
 from naive_stuffing import Figures as StuffingFigures
 from naive_stuffing import quote_stuffing
-from strategies import messy_days
+from strategies import START_NS, messy_days
 
 from detectors.core import contract as c
 from schemas.alerts import Finding
@@ -88,7 +88,21 @@ def test_every_example_has_a_twin() -> None:
     assert {rule.id.removeprefix("test.") for rule in all_rules()} == set(EXPECTED)
 
 
+def overwriting() -> list[dict[str, Any]]:
+    """Let an order of which only a fill is known take the id of one that rests."""
+    what = {"instrument": "I", "venue": "TEST", "side": "buy", "quantity": "1", "price": "10"}
+    lines = [
+        {"kind": "order.new", "order_id": "o2", **what},
+        {"kind": "fill", "order_id": "o4", "fill_id": "f", "realized_pnl": "1", **what},
+        {"kind": "order.replace", "order_id": "o2", "replaces_order_id": "o4", "quantity": "1",
+         "price": "10"},
+    ]  # fmt: skip
+    head = {"source": "t", "account_id": "A", "event_time_ns": START_NS}
+    return [{**head, "event_id": f"e{k}", **line} for k, line in enumerate(lines)]
+
+
 @given(messy_days())
+@example(overwriting())
 @settings(max_examples=60, deadline=None)
 def test_steps_agree_with_plain_python(events: list[dict[str, Any]]) -> None:
     stage = stage_of(all_rules(), **CONFIG)
