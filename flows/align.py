@@ -219,9 +219,9 @@ class Backlog:
     slack_ns: int
     _held: dict[int, tuple[int, int]] = field(default_factory=dict)
 
-    def note(self, shard: int, align: "Align") -> None:
-        """Note how an instrument shard stands."""
-        self._held[shard] = (align.held, align.watermark_ns)
+    def note(self, shard: int, held: int, watermark_ns: int) -> None:
+        """Note how many rows and tallies wait in an instrument shard, and for what time."""
+        self._held[shard] = (held, watermark_ns)
 
     def must_wait(self, high_ns: int) -> bool:
         """Say whether a lane that has come to ``high_ns`` must wait for others."""

@@ -128,12 +128,13 @@ class InstrumentStep:
         self.align.add(message.columns, message.marks, message.read_ns)
         self.arrivals += message.arrivals
         columns = self.align.release()
-        if self.backlog is not None:
-            self.backlog.note(self.shard, self.align)
         output = StageOutput() if len(columns) == 0 else self.stage.take(columns)
         if self.peers is not None:
             self.tallies.add(message.tallies, message.marks, message.read_ns)
             output.extend(self.peers.take(self.tallies.release()))
+        if self.backlog is not None:
+            held = self.align.held + self.tallies.held
+            self.backlog.note(self.shard, held, self.align.watermark_ns)
         watermark_ns = self.align.released_ns
         self._close(watermark_ns, output)
         is_last = watermark_ns == END_OF_TIME_NS

@@ -124,7 +124,7 @@ SETTINGS: Final = (
     Setting("outputs.features", "", "redis://HOST:PORT/DB", "Each account's live features are held here as a hash, after they were committed; memory: keeps them in the process, for tests.", changes_results=False),
     Setting("outputs.features_ttl_seconds", 7 * 86_400, "seconds", "An account whose features are not written for so long is forgotten by Redis; 0 keeps it for ever.", 0, 3_650 * 86_400, changes_results=False),
     Setting("peers.count", True, "true or false", "Count what accounts do in a day, by tier, and fix the quantiles in the control log when the day is over."),
-    Setting("review.model", "", "River model", "Rank each tier's accounts by how unusual their day was, by this model: HalfSpaceTrees, LocalOutlierFactor or OneClassSVM; empty ranks nobody."),
+    Setting("review.model", "", "River model", "Rank each tier's accounts by how unusual their day was, by this model: HalfSpaceTrees or OneClassSVM; empty ranks nobody."),
     Setting("review.parameters", {}, "parameter = number", "Given to the model beside our defaults, such as n_trees, height and window_size.", type=dict[str, float]),
     Setting("review.score", "", "package.module:function", "Rank by this function of a day's summary instead of a model: score(summary) gives a number, the higher the more unusual."),
     Setting("review.rows", 20, "accounts", "So many accounts of a tier and day are listed.", 1, 10_000),

@@ -22,10 +22,10 @@ class Bank:
     granted_ns: int = 0
     latest_ns: int = 0
 
-    def settle(self, outcome: float) -> bool:
+    def settle(self, outcome: float, *, may_alarm: bool = True) -> bool:
         """Say whether an alarm is due, after which scores are 0 again."""
         self.scores = [s * (1.0 + f * outcome) for s, f in zip(self.scores, SHARES, strict=True)]
-        if plain_sum(self.scores) < 1.0:
+        if plain_sum(self.scores) < 1.0 or not may_alarm:
             return False
         self.scores = [0.0] * len(SHARES)
         return True

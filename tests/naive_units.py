@@ -27,6 +27,7 @@ class Unit:
     ages: list[int] = field(default_factory=list)  # of those cancelled
     done: int = 0
     after: int = 0
+    after_ns: int = 0
     is_simulated: bool = False
     time_ns: int = 0  # when it was over
 
@@ -58,7 +59,7 @@ class Holder:
         assert self.unit is not None
         self.unit.time_ns = time_ns
         self.over.append(self.unit)
-        self.before_ns, self.unit = max(self.unit.entered), None
+        self.before_ns, self.unit = max(*self.unit.entered, self.unit.after_ns), None
 
     def end_day(self) -> None:
         if self.is_open and self.unit is not None and self.unit.is_full:
@@ -66,15 +67,19 @@ class Holder:
         self.unit, self.is_open = None, False
 
     def enter(self, step: Step, line: int) -> None:
-        self.is_open, self.day = True, step.day
-        if step.time_ns <= self.before_ns:
-            return
+        if not self.is_open:
+            self.is_open, self.day = True, step.day
         unit = self.unit
         if unit is not None and unit.is_full and step.time_ns > max(unit.entered):
             unit.after += 1
             if unit.after < 10:
+                unit.after_ns = max(unit.after_ns, step.time_ns)
                 return
             self.settle(step.time_ns)
+        if step.time_ns <= self.before_ns:
+            return
+        if self.unit is not None and step.time_ns < min(self.unit.entered):
+            return
         is_simulated = bool(step.what & c.SIMULATED)
         if self.unit is None:
             self.unit = Unit(step.event["account_id"], self.group, step.day, line)
@@ -111,10 +116,8 @@ def units_of(steps: Sequence[Step | None], tiers: dict[int, tuple[str, str]]) ->
         if step is None or not (step.what & (c.NEW | c.FIRST_CANCEL) or step.open_change < 0):
             continue
         holder = holders[step.event["account_id"]]
-        if step.day > holder.day or step.time_ns >= (holder.day + 1) * DAY_NS:
+        if step.time_ns >= (holder.day + 1) * DAY_NS:
             holder.end_day()
-        if step.day < holder.day:
-            continue
         if step.what & c.NEW:
             holder.enter(step, row)
         else:
@@ -142,6 +145,13 @@ class Past:
     offs: dict[int, float] = field(default_factory=dict)
     group: tuple[str, bool] = ("", False)
 
+    def begin_anew(self) -> None:
+        """Forget what was counted of another sort."""
+        self.shares, self.today, self.mean, self.offs = [], [], None, {}
+        self.pieces.clear()
+        self.bucket, self.run, self.null, self.null_next = [], [], 0.0, 0.0
+        self.bank.scores = [0.0] * len(self.bank.scores)
+
 
 @dataclass
 class Group:
@@ -164,6 +174,7 @@ class Shares:
         self.groups: dict[tuple[str, bool], Group] = defaultdict(Group)
         self.found: list[tuple[Any, ...]] = []
         self.fixed: list[tuple[Any, ...]] = []
+        self.closed_ns = 0
 
     def run(self, units: Sequence[Unit]) -> "Shares":
         close_ns = (units[0].time_ns // DAY_NS + 1) * DAY_NS if units else 0
@@ -181,6 +192,8 @@ class Shares:
         group, past = self.groups[group_name], self.pasts[unit.who]
         if past.group != group_name:
             past.group, past.null_next = group_name, 0.0
+            if self.by_lifetime:
+                past.begin_anew()
         hits, orders = len(unit.ages), len(unit.entered)
         if self.by_lifetime:
             for age in unit.ages:
@@ -211,6 +224,8 @@ class Shares:
             past.offs[size] = off
 
     def bet(self, unit: Unit, past: Past, group: Group, piece: tuple[int, int]) -> None:
+        if not past.bucket and min(unit.entered) < self.closed_ns:
+            return
         if not past.bucket:
             if past.null_next <= 0 or group.size <= 0:
                 past.null, past.run = 0.0, []
@@ -226,7 +241,7 @@ class Shares:
         run_hits, run_orders = map(sum, zip(*past.run, strict=True))
         if run_hits <= past.null * run_orders:
             past.run, run_hits, run_orders = [], 0, 0
-        if past.bank.settle((hits / orders - past.null) / past.null):
+        if past.bank.settle((hits / orders - past.null) / past.null, may_alarm=bool(past.run)):
             past.alarms += 1
             told = (unit.account, unit.time_ns, run_hits, run_orders, round(past.null * 1e6))
             self.found.append((*told, past.alarms))
@@ -235,6 +250,10 @@ class Shares:
         past.bank.grant(unit.time_ns)
 
     def close(self, close_ns: int) -> None:
+        self.closed_ns = close_ns
+        for past in self.pasts.values():
+            if past.bank.granted_ns:
+                past.bank.granted_ns = max(past.bank.granted_ns, close_ns)
         names = sorted({past.group for past in self.pasts.values()})
         fixed = {name: self.close_group(name) for name in names}
         tested = sum(past.null_next > 0 for past in self.pasts.values())
@@ -292,18 +311,19 @@ class Shares:
         bins = sum(share <= self.p.quick_share for share in reached)
         group.quick_ms = 1 << (bins - 1) if bins else 0
         if group.quick_ms != before:
+            group.peer = 0.0
+            group.sums = {size: [0.0, 0.0, 0] for size in SIZES}
             for past in own:
-                past.shares, past.today, past.mean, past.offs = [], [], None, {}
-                past.pieces.clear()
+                past.begin_anew()
 
     def size_of(self, group: Group) -> tuple[int, bool]:
         chosen, is_known = 0, False
         for size in SIZES:
             products, squares, pairs = group.sums[size]
-            if pairs < 100 or squares <= 0:
+            if pairs < 100:
                 continue
             is_known = True
-            if products / squares <= self.p.autocorrelation_max:
+            if squares <= 0 or products / squares <= self.p.autocorrelation_max:
                 chosen = size
                 break
         for size in SIZES:

@@ -169,7 +169,7 @@ class Nearness(NamedTuple):
     figure: float
 
 
-Claim = Literal["claimed", "few peers", "few buckets", "clustered", "no lifetime"]
+Claim = Literal["claimed", "few peers", "few buckets", "clustered", "no lifetime", "policy"]
 
 
 class Fixed(Struct, frozen=True, kw_only=True):
@@ -322,12 +322,12 @@ class Detector(ABC):
         full; it is then called again.
         """
 
-    def fix(self, state: "SubjectState") -> list[Fixed]:
-        """Fix what counts until the next close; return it by group, in order.
+    def fix(self, state: "SubjectState", closed_ns: int) -> list[Fixed]:
+        """Fix what counts from a close until the next; return it by group, in order.
 
         Called at each close, where subjects are peers.
         """
-        del state
+        del state, closed_ns
         return []
 
     def spent(self, rows: NDArray[np.void], horizon_ns: int) -> NDArray[np.bool_]:

@@ -209,7 +209,7 @@ class PeerStage:
         self._review(closed_ns, names, output)
         self._let_go(closed_ns)
         for detector, state in zip(self.detectors, self.subjects, strict=True):
-            for fixed in detector.fix(state):
+            for fixed in detector.fix(state, closed_ns):
                 tier, is_simulated = names[fixed.group]
                 output.fixed.append(
                     FixedGroup(

@@ -27,7 +27,8 @@ _DEFAULTS: Final[dict[str, dict[str, Any]]] = {
 }
 # What somebody's function may raise.
 _FAILURES: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
-MODELS: Final = ("HalfSpaceTrees", "LocalOutlierFactor", "OneClassSVM")
+# Whose memory and time do not grow with what they have seen.
+MODELS: Final = ("HalfSpaceTrees", "OneClassSVM")
 
 
 class ReviewError(PluginError):
@@ -148,7 +149,7 @@ class Ranking:
         if self._model is not None:
             score = float(self._model.score_one(summary))
             self._model.learn_one(summary)
-            return score
+            return score if isfinite(score) else 0.0  # some have no score before they have learnt
         assert self._function is not None, "one of the two is there"
         try:
             score = float(self._function(dict(summary)))

@@ -67,6 +67,7 @@ GROUP: Final = np.dtype(
     [
         ("size", "<i4"),  # units of a bucket; 0: no bound is claimed
         ("quick", "<i4"),  # how many bins of lifetimes count as quick
+        ("closed_ns", "<i8"),  # the latest close
         ("budget", "<f8"),  # of one account in 24 hours, in alarms
         ("peer_rate", "<f8"),  # which one account in twenty exceeded on the latest day; 0: unknown
         ("products", "<f8", (SIZES,)),
@@ -159,6 +160,34 @@ def end_run(subject: Any) -> None:
     subject["run_buckets"] = 0
 
 
+@kernel
+def forget_past(subject: Any) -> None:
+    """Begin an account's past anew, and all that rests on it: what counts is another thing now."""
+    for k in range(SIZES):
+        subject["roll_hits"][k] = 0
+        subject["roll_orders"][k] = 0
+        subject["roll_units"][k] = 0
+        subject["roll_has"][k] = 0
+    subject["units"] = 0
+    subject["sum"] = 0
+    subject["square"] = 0
+    subject["day_hits"] = 0
+    subject["day_orders"] = 0
+    subject["has_mean"] = 0
+    subject["null"] = 0.0
+    subject["null_next"] = 0.0
+    subject["merged"] = 0
+    clear(subject)
+    end_run(subject)
+
+
+@kernel
+def forget_pasts(rows: Any, own: Any) -> None:
+    """Begin the past of some accounts anew, ``own`` being their rows."""
+    for row in own:
+        forget_past(rows[row])
+
+
 @inlined
 def _begin_bucket(subject: Any, group: Any, unit: Any, figures: Any) -> bool:
     """Take the null that was fixed as the next bucket's; say whether there is one."""
@@ -244,7 +273,9 @@ def _end_bucket(subject: Any, group: Any, unit: Any, figures: Any, staked: Any, 
     remember(subject, unit, memory, is_near or subject["open"] != 0)
     missing = missing_wins(subject, staked, gain) if is_near else np.int64(0)
     at_most = _at_most(subject, staked, outcome) if total >= 1.0 else np.int64(0)
-    phase = judge(subject, total, missing, subject["run_buckets"] > 0)
+    # Where few share a budget, it may be an alarm's worth by itself; without a run it says nothing.
+    has_run = subject["run_buckets"] > 0
+    phase = judge(subject, total if has_run else 0.0, missing, has_run)
     grant(subject, unit["time_ns"], budget)
     if phase == 0:
         return
@@ -259,6 +290,9 @@ def _count_in(subject: Any, group: Any, unit: Any, figures: Any) -> bool:
     """Count a unit into the past and into the bucket at hand; say whether that is full."""
     hits = _hits_of(unit, group, figures.by_lifetime)
     _learn(subject, group, unit, hits)
+    # What was fixed at a close is no null of what began before.
+    if subject["merged"] == 0 and unit["begin_ns"] < group["closed_ns"]:
+        return False
     if subject["merged"] == 0 and not _begin_bucket(subject, group, unit, figures):
         return False
     subject["merged"] += np.uint16(1)
@@ -302,6 +336,8 @@ def follow_shares(
         if subject["group"] != unit["group"] + 1:
             subject["group"] = unit["group"] + 1
             subject["null_next"] = 0.0  # it was another group's
+            if figures.by_lifetime:
+                forget_past(subject)  # and so was what counts
         if figures.by_lifetime:
             for k in range(LIFETIME_BINS):
                 group["lifetimes"][k] += np.int64(unit["lifetimes"][k])

@@ -34,6 +34,7 @@ from detectors.core.share_kernels import (
     SHARE,
     ShareFigures,
     follow_shares,
+    forget_pasts,
     orders_of,
 )
 from detectors.core.tallies import UNIT_ORDERS, lifetime_below_ms
@@ -132,16 +133,23 @@ class ShareTest(Detector):
             (out.records, out.count),
         )
 
-    def fix(self, state: SubjectState) -> list[Fixed]:
+    def fix(self, state: SubjectState, closed_ns: int) -> list[Fixed]:
         """See ``Detector.fix``."""
         rows = state.rows[: state.used]
+        state.shared["closed_ns"] = closed_ns
+        if self.params.baseline_units_min:  # time before a close was shared out at the rate of then
+            granted = rows["granted_ns"]
+            rows["granted_ns"] = np.where(granted > 0, np.maximum(granted, closed_ns), 0)
         groups = np.where(rows["subject"] >= 0, rows["group"].astype(np.int64) - 1, -1)
         fixed = [
             self._fix_group(rows, np.flatnonzero(groups == group), state.shared, group)
             for group in np.unique(groups[groups >= 0]).tolist()
         ]
+        p = self.params
         tested = sum(one.tested for one in fixed)
-        budget = budget_of(self.params.alarms_a_day, self.params.tests, tested) if tested else 0.0
+        budget = budget_of(p.alarms_a_day, p.tests, tested) if tested else 0.0
+        if not p.baseline_units_min:
+            budget = budget_of(p.alarms_a_day, p.tests, p.accounts_planned)
         state.shared["budget"] = budget
         rows["day_hits"] = rows["day_orders"] = 0
         _forget_half(rows)
@@ -156,7 +164,19 @@ class ShareTest(Detector):
     ) -> Fixed:
         held = shared[group : group + 1]  # a view
         if self.fix_what_counts(held):
-            _forget_past(rows, own)
+            forget_pasts(rows, own)
+            for name in ("peer_rate", "products", "squares", "pairs"):
+                held[name] = 0
+        if not self.params.baseline_units_min:
+            return Fixed(
+                group=group,
+                claim="policy",
+                accounts=len(own),
+                with_past=len(own),
+                tested=len(own),
+                bucket_orders=UNIT_ORDERS,
+                lifetime_ms=self._lifetime_ms(int(held["quick"][0])),
+            )
         self._fix_peers(rows["day_hits"][own], rows["day_orders"][own], held)
         size, found = self._fix_size(held)
         units = rows["units"][own].astype(np.int64)
@@ -225,9 +245,10 @@ class ShareTest(Detector):
         chosen = 0
         for k, size in enumerate(MERGES):
             squares = float(held["squares"][0, k])
-            if int(held["pairs"][0, k]) < _PAIRS_MIN or squares <= 0.0:
+            if int(held["pairs"][0, k]) < _PAIRS_MIN:
                 continue
-            found = float(held["products"][0, k]) / squares
+            # Who never strays from the mean says nothing of the next bucket.
+            found = float(held["products"][0, k]) / squares if squares > 0.0 else 0.0
             if found <= self.params.autocorrelation_max:
                 chosen = size
                 break
@@ -248,6 +269,10 @@ class ShareTest(Detector):
         nulls: NDArray[np.float64] = np.maximum(own_null, least)
         return nulls
 
+    @property
+    def _whose_null(self) -> str:
+        return "own past and peers" if self.params.baseline_units_min else "the rule's figures"
+
     def what_counts(self, finding: np.void) -> str:
         """Name orders that count, as in "were cancelled"."""
         del finding
@@ -264,7 +289,7 @@ class ShareTest(Detector):
         counted = self.what_counts(finding)
         why = (
             f"{hits:,} of {count_of(orders, 'order')} in one run {counted} ({share:.1%}): more "
-            f"than luck explains where at most {null:.1%} are, as own past and peers have it. "
+            f"than luck explains where at most {null:.1%} are, as {self._whose_null} have it. "
             f"Of all accounts of which that holds, at most {p.alarms_a_day:g} a day are named by "
             "all tests together, on average."
         ) + standing(finding, self.rule)
@@ -306,14 +331,6 @@ def quick_of(finding: np.void) -> int:
 
 def _ppm_or_none(rate: float) -> int | None:
     return round(rate * PPM) if rate > 0 else None
-
-
-def _forget_past(rows: NDArray[np.void], own: NDArray[np.int64]) -> None:
-    """Begin the past of some accounts anew: what counts is another thing now."""
-    for name in ("units", "sum", "square", "day_hits", "day_orders", "has_mean"):
-        rows[name][own] = 0
-    for name in ("roll_hits", "roll_orders", "roll_units", "roll_has"):
-        rows[name][own] = 0
 
 
 def _forget_half(rows: NDArray[np.void]) -> None:

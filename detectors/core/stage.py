@@ -184,6 +184,7 @@ class AccountStage:
         horizon_ns = passed.start_ns - self.config.lateness_most_ns
         sweep_orders(self._arrays(), self._settings, passed.start_ns)
         output.extend(self.close(horizon_ns))  # what waits for its verdict cannot go
+        output.tallies += self.close_tallies(horizon_ns)
         rest_ns = self.config.idle_ns
         if passed is self._silent:
             rest_ns = self.config.silent_ns

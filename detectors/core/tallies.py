@@ -41,7 +41,8 @@ UNIT_AT_HAND: Final = np.dtype(
         ("day_end_ns", "<i8"),
         ("begin_ns", "<i8"),  # its first and
         ("full_ns", "<i8"),  # its last order so far were entered then
-        ("before_ns", "<i8"),  # and the unit's before it by then
+        ("before_ns", "<i8"),  # orders up to then belong to the unit before it, or to none
+        ("after_ns", "<i8"),  # latest order that was entered since it is full
         ("position", "<i8"),  # of its latest order
         ("day", "<i4"),
         ("name", "<i4"),  # of which group it was last named, and in which money; 0: not today
@@ -146,6 +147,7 @@ def _empty(unit: Any) -> None:
     unit["canceled"] = 0
     unit["done"] = 0
     unit["after"] = 0
+    unit["after_ns"] = 0
     for k in range(LIFETIME_BINS):
         unit["lifetimes"][k] = 0
 
@@ -154,7 +156,8 @@ def _empty(unit: Any) -> None:
 def _settle(unit: Any, time_ns: Int, account: Any, out: Any, meta: Any) -> None:
     """Write the unit down as it stands; the next may begin."""
     _write(np.int64(UNIT), np.int64(-1), time_ns, unit, account, out, meta)
-    unit["before_ns"] = unit["full_ns"]
+    # Orders of one moment cannot be told apart: those that came after belong to no unit.
+    unit["before_ns"] = max(unit["full_ns"], unit["after_ns"])
     _empty(unit)
 
 
@@ -206,7 +209,6 @@ def _count_in(unit: Any, step: Any) -> None:
         unit["full_ns"] = step["time_ns"]
         unit["is_simulated"] = np.uint8(step["what"] & c.SIMULATED != 0)
     unit["orders"] += np.uint16(1)
-    unit["begin_ns"] = min(unit["begin_ns"], step["time_ns"])
     unit["full_ns"] = max(unit["full_ns"], step["time_ns"])
     unit["position"] = step["position"]
     unit["registered"] = step["registered"]
@@ -217,13 +219,14 @@ def _count_in(unit: Any, step: Any) -> None:
 def _enter(unit: Any, step: Any, i: Int, account: Any, out: Any, meta: Any) -> None:
     """Take an order into the unit, or count it as one that came after."""
     time_ns = step["time_ns"]
-    if time_ns <= unit["before_ns"]:
-        return
     if unit["orders"] >= UNIT_ORDERS and time_ns > unit["full_ns"]:
         unit["after"] += np.uint16(1)
         if unit["after"] < UNIT_ORDERS:
+            unit["after_ns"] = max(unit["after_ns"], time_ns)
             return
         _settle(unit, time_ns, account, out, meta)
+    if time_ns <= unit["before_ns"] or (unit["orders"] > 0 and time_ns < unit["begin_ns"]):
+        return
     is_other_money = unit["is_simulated"] != np.uint8(step["what"] & c.SIMULATED != 0)
     if unit["orders"] == _COUNT_MAX or (unit["orders"] > 0 and is_other_money):
         return
@@ -256,12 +259,13 @@ def _follow_order(unit: Any, step: Any, account: Any, out: Any, meta: Any) -> No
 
 @kernel
 def _follow(unit: Any, step: Any, i: Int, account: Any, out: Any, meta: Any) -> None:
-    """Let a step change the unit of its account; one of an earlier day changes nothing."""
-    is_over = step["day"] > unit["day"] or step["time_ns"] >= unit["day_end_ns"]
-    if unit["is_open"] and is_over:
+    """Let a step change the unit of its account.
+
+    A day is over by its time alone: venues number their days differently, and one order in a night
+    session shall not hide what comes on other venues until then.
+    """
+    if unit["is_open"] and step["time_ns"] >= unit["day_end_ns"]:
         _end_day(unit, account, out, meta)
-    if step["day"] < unit["day"]:
-        return
     if step["what"] & c.NEW and not unit["is_open"]:
         _begin_day(unit, step, meta)
     if unit["is_open"]:

@@ -75,8 +75,8 @@ class ShareBank:
         firsts_ns = self._firsts_ns(units)
         self.detector.update(units, self.state, out)
         self._count_granted(np.where(before > 0, before, firsts_ns))
-        self.fixed = self.detector.fix(self.state)
         self._day += 1
+        self.fixed = self.detector.fix(self.state, START_NS + self._day * DAY_NS)
         found = out.take()
         alarms: Findings = found[found["phase"] != HEADROOM]
         return alarms

@@ -30,7 +30,6 @@ _WITHIN: Final = (200, 500, 1_000, 2_000, 5_000)  # orders
 _PLANT_UNITS: Final = 100  # a day
 _BUSY: Final = 20  # times as much on the day at the null, so that there is something to count
 _EDGE: Final = 10  # and as much more granted
-_NIGHT_NS: Final = 17 * 3_600 * 10**9
 
 
 class Population(NamedTuple):
@@ -241,7 +240,7 @@ def _family(sizes: Sizes, seed: int, number: int) -> FamilyRow:
         if large.granted > 0 or was_claimed:
             tested, claimed = tested + 1, claimed + was_claimed
     interval = of_count(within)
-    bound = large.granted - large.staked
+    bound = max(large.granted - large.staked, 0.0)
     scale = _ALL / accounts / max(tested, 1)
     low, high = of_count(alarms)
     return FamilyRow(
@@ -432,7 +431,9 @@ def _oracle(seen: _Seen, nulls: Floats, truth: float, terms: tuple[float, int]) 
     outcomes = whole / (size * UNIT_ORDERS) / np.maximum(nulls, 1e-9)[:, None] - 1
     ends_ns = seen.times_ns[:, size - 1 : count * size : size]
     # Granted after a bucket is what accrued up to the one before; what came before counts alike.
-    accrued_ns = np.diff(ends_ns, axis=1, prepend=ends_ns[:, :1] - _NIGHT_NS)
+    midnights_ns = ends_ns // DAY_NS * DAY_NS
+    before_ns = np.concatenate([midnights_ns[:, :1], ends_ns[:, :-1]], axis=1)
+    accrued_ns = ends_ns - np.maximum(before_ns, midnights_ns)
     stake = _best_stake(nulls, truth, size)
     scores, first = np.zeros(len(nulls)), np.full(len(nulls), np.inf)
     for bucket in range(count):

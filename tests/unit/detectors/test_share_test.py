@@ -4,14 +4,23 @@ from typing import Any
 
 import numpy as np
 import pytest
-from detector_kit import rule_of
+from detector_kit import END_NS, Tape, columns_of, no_carry, rule_of, stage_of
 
-from detectors.core.contract import HEADROOM, MARKET_MAKER, Findings, Fixed
+from detectors.core.account_state import ACCOUNT
+from detectors.core.contract import HEADROOM, MARKET_MAKER, NEW, STEP, Findings, Fixed
 from detectors.core.memory import FindingBuffer, SubjectState
 from detectors.core.peer_stage import UNIT_STEP
 from detectors.core.registry import build_detector
 from detectors.core.share_kernels import GROUP
-from detectors.core.tallies import LIFETIME_BINS, NAME, UNIT, lifetime_below_ms, lifetime_bin
+from detectors.core.tallies import (
+    DAY,
+    LIFETIME_BINS,
+    NAME,
+    UNIT,
+    Tallier,
+    lifetime_below_ms,
+    lifetime_bin,
+)
 
 DAY_NS = 86_400 * 10**9
 START_NS = 20_516 * DAY_NS
@@ -51,7 +60,7 @@ class Days:
 
     def close(self) -> Fixed:
         self.day += 1
-        (fixed,) = self.test.fix(self.state)
+        (fixed,) = self.test.fix(self.state, START_NS + self.day * DAY_NS)
         return fixed
 
     def past(self, rate: float = 0.3, days: int = 3) -> Fixed:
@@ -159,7 +168,7 @@ def test_registered_makers_are_neither_tested_nor_part_of_the_past() -> None:
     units = days.units(np.full((ACCOUNTS, UNITS), 10))
     units["registered"] = MARKET_MAKER
     days.take(units)
-    assert days.test.fix(days.state) == []
+    assert days.test.fix(days.state, START_NS + DAY_NS) == []
 
 
 def test_a_name_is_no_unit_and_nobody_without_one_is_looked_at() -> None:
@@ -211,3 +220,43 @@ def test_bins_of_lifetimes_double() -> None:
         below_ns = lifetime_below_ms(bins_below) * 10**6
         assert lifetime_bin(below_ns - 1) == bins_below - 1
         assert lifetime_bin(below_ns) == bins_below
+
+
+def test_orders_that_share_a_moment_with_a_unit_s_first_are_not_its_own() -> None:
+    tape = Tape()
+    for moment, count in ((0, 10), (10, 10), (30, 9), (40, 10)):
+        for number in range(count):
+            tape.new(moment, f"{moment}-{number}")
+    for number in range(1, 10):
+        tape.cancel(50, f"10-{number}")  # of no unit, whichever of the ten begins one
+    for number in range(10):
+        tape.fill(51, f"40-{number}")
+    stage = stage_of([rule_of("certified_cancels")])
+    stage.take(columns_of(tape.events), no_carry())
+    output = stage.accounts.close_tallies(END_NS)
+    told = [(int(r["orders"]), int(r["canceled"])) for part in output for r in part.rows]
+    assert all(canceled == 0 for _, canceled in told), told
+
+
+def test_a_night_session_of_the_next_day_hides_nothing() -> None:
+    tallier, steps = Tallier("t"), np.zeros(60, STEP)
+    steps["what"], steps["time_ns"] = NEW, START_NS + (1 + np.arange(60)) * 10**9
+    steps["day"], steps["day_end_ns"] = 20_516, START_NS + DAY_NS
+    steps["day"][5], steps["day_end_ns"][5] = 20_517, START_NS + DAY_NS + DAY_NS // 2
+    rows = columns_of([Tape().new(number, f"o{number}") for number in range(60)])
+    no_groups = (np.zeros(0, np.int32), list[str]())
+    tallier.take(rows, steps, no_groups, np.zeros(1, ACCOUNT))
+    over = tallier.close(START_NS + DAY_NS, np.zeros(1, ACCOUNT))
+    assert over is not None
+    days = over.rows[over.rows["kind"] == DAY]
+    assert [int(day["counts"][0]) for day in days] == [60]
+
+
+def test_time_before_a_close_is_not_granted_at_the_rate_behind_it() -> None:
+    days = Days(alarms_a_day=1.0)
+    days.past()
+    budget = float(days.state.shared["budget"][0])
+    before = float(days.state.rows["scores"].sum())
+    days.take(days.units(np.full((1, 3), 5))[:3])  # three units within seconds of midnight
+    gained = float(days.state.rows["scores"][:ACCOUNTS].sum()) - before
+    assert gained < budget / 1_000
