@@ -39,14 +39,14 @@ The numbers count kinds of behaviour. They say nothing of the share of cases tha
   other venues only: such rules are marked {elsewhere}. The last column says what is missing.
 - **not**: no shipped rule looks for it.
 
-No rule sees intent, or whether a price was moved: an alert is a reason to look, never a finding
-that a law was broken. A rule alerts from its figure on, and not on accounts with a registration
-that exempts them; some figures are ours, since nobody publishes them. Figures, venues and
-exemptions are under [detectors and rules](reference/detectors.md), the planted behaviours under
-[the simulator](reference/simulator.md). Rules that begin with `surveillance.` run where
-`packs.added` names their pack. Market trades, quotes and announcements can be among the
-events already, but no shipped rule reads them. Rules of your own, or of other packages, may find
-more; they are not counted here. Practices are told in our words, and none of this is legal advice.
+No rule sees intent, and prices are those of the fills that come in: an alert is a reason to look,
+never a finding that a law was broken. A rule alerts from its figure on, and not on accounts with a
+registration that exempts them; some figures are ours, since nobody publishes them. Figures, venues
+and exemptions are under [detectors and rules](reference/detectors.md), the planted behaviours
+under [the simulator](reference/simulator.md). Rules that begin with `surveillance.` run where
+`packs.added` names their pack. Market trades, quotes and announcements can be among the events
+already, but no shipped rule reads them. Rules of your own, or of other packages, may find more;
+they are not counted here. Practices are told in our words, and none of this is legal advice.
 """
 _TABLE: Final = "| point | practice | state | rules | planted as | what is missing |\n" + "|---" * 6
 _REST: Final = """\

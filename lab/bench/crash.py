@@ -33,7 +33,7 @@ from lab.bench import inputs, machine, processes, topics
 from lab.bench.content import Content, Difference, compare, read_content
 from lab.bench.disk import largest_file, limited
 
-SEED: Final = 11
+SEED: Final = 7
 EVENTS: Final = 40_000
 ACCOUNTS: Final = 10_000
 KILLS: Final = 240  # half of them in barriers, ten at each other named point

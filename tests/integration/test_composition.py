@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,20 @@ def run_feed(name: str, places: dict[str, str], *more: str) -> str:
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=WAIT_SECONDS)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def alerts_of(found: list[Any]) -> float:
+    return sum(sum(labelled(one, "tapewatch_alerts_total").values()) for one in found)
+
+
+def scrape_until_alerts(ports: range) -> list[Any]:
+    """Return each process's metrics; an alert is published a moment before it is counted."""
+    give_up_ns = clock.monotonic_ns() + round(WAIT_SECONDS * 1e9)
+    while True:
+        found = [scrape(port) for port in ports]
+        if alerts_of(found) > 0 or clock.monotonic_ns() > give_up_ns:
+            return found
+        time.sleep(0.05)
 
 
 def wait_for_health(ports: range, process: "subprocess.Popen[bytes]", log: Path) -> None:
@@ -106,7 +121,7 @@ def test_the_monitor_of_the_composition_reads_alerts_and_stops(
         numbers = ("--events", EVENTS, "--seed", SEED, "--accounts", ACCOUNTS)
         run_feed("feed", places, *numbers)
         alert = first_message(kafka.bootstrap, "tapewatch.alerts")
-        found = [scrape(port + k) for k in range(count)]
+        found = scrape_until_alerts(range(port, port + count))
         process.send_signal(signal.SIGTERM)
         assert process.wait(WAIT_SECONDS) == 0, log.read_text()
     finally:
@@ -116,7 +131,7 @@ def test_the_monitor_of_the_composition_reads_alerts_and_stops(
     with redis.client() as client:
         assert client.xlen("tapewatch.alerts") > 0
         assert client.dbsize() > 100  # the stream, and the features of many accounts
-    assert sum(sum(labelled(one, "tapewatch_alerts_total").values()) for one in found) > 0
+    assert alerts_of(found) > 0
     assert all(any(name == "tapewatch_process_info" for name, _ in one) for one in found)
     events = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
     assert [e["event"] for e in events if e["event"].startswith("run_")][-1] == "run_stopped"
