@@ -301,6 +301,32 @@ def new_ways(
     return tape
 
 
+def burst(
+    actions: int = 80, peers: int = 23, past_days: int = 3, minutes: int = 12, others: int = 0,
+    reason: str = "",
+) -> Tape:  # fmt: skip
+    """Have accounts enter about 12 orders a minute for days; then A enters ``actions``.
+
+    ``others`` is what the rest does in A's last minutes; with a reason A cancels, above 12 orders.
+    """
+    tape, rng = Tape(), np.random.default_rng(5)
+    for day in range(past_days + 1):
+        for who in range(peers + 1):
+            account, is_last = "A" if who == 0 else f"P{who}", day == past_days
+            for minute in range(minutes if is_last else 40):
+                count = int(rng.negative_binomial(4, 0.25))
+                if is_last:
+                    count = others if who else actions
+                for number in range(count):
+                    now = 86_400 * day + 3_600 + 60 * minute + (number + who / 100) * 59 / count
+                    order = f"{account}-{day}-{minute}-{number}"
+                    if is_last and reason and number >= 12:
+                        tape.cancel(now, order, account_id=account, reason=reason)
+                    else:
+                        tape.new(now, order, account_id=account)
+    return tape
+
+
 def stuffed(
     bursts: int = 3,
     orders: int = 50,
@@ -454,6 +480,14 @@ CASES: list[tuple[str, str, Day, dict[str, Any], bool]] = [
     ("peers.lifetime", "as slow as others", new_ways, {"past_days": 4, "life_s": 5.0}, False),
     ("peers.lifetime", "as few as others", new_ways, {"past_days": 4, "canceled": 1}, False),
     ("peers.lifetime", "no past", new_ways, {"past_days": 2}, False),
+    ("peers.burst", "all of it", burst, {}, True),
+    ("peers.burst", "no more than the floor", burst, {"actions": 20}, False),
+    ("peers.burst", "too short", burst, {"minutes": 2}, False),
+    ("peers.burst", "too few peers", burst, {"peers": 18}, False),
+    ("peers.burst", "no past", burst, {"past_days": 1}, False),
+    ("peers.burst", "the whole market", burst, {"others": 80}, False),
+    ("peers.burst", "own cancels", burst, {"reason": "user"}, True),
+    ("peers.burst", "an emergency stop", burst, {"reason": "kill_switch"}, False),
     ("certified.win_rate", "all of it", streak, {}, True),
     ("certified.win_rate", "too few to tell", streak, {"trips": 100}, False),
     ("certified.win_rate", "90 %", streak, {"trips": 2_000, "lost_every": 10}, False),
