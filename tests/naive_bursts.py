@@ -13,7 +13,7 @@ from naive_detectors import Step
 from detectors.core import contract as c
 
 LENGTHS_S = (60, 300, 900)
-GROWTHS = (1.25, 1.5, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0)
+GROWTHS = (1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 10.0)
 SECOND_NS = 10**9
 
 
@@ -186,7 +186,7 @@ class Bursts:
             scale = 1.0
             if len(others) >= 10 and sum(usual for _, usual in others) > 0:
                 done, usual = map(sum, zip(*others, strict=True))
-                scale = min(max(done * 1e6 / usual, 1.0), 10.0)
+                scale = min(max(done * 1e6 / usual, 0.1), 10.0)
             self.follow(one, scale)
 
     def follow(self, one: Window, scale: float) -> None:
@@ -198,21 +198,25 @@ class Bursts:
         past.counts[size].append(one.actions)
         past.today[size].append(one.actions)
         if size in past.mean:
-            self.learn(past, group, one, past.mean[size] * scale)
+            self.learn(past, group, one, scale)
         if size == group.size and one.begin_ns >= self.closed_ns and past.null > 0:
-            self.bet(past, one, past.null * scale)
+            self.bet(past, one, past.null * max(scale, 1.0))
 
-    def learn(self, past: Past, group: Group, one: Window, mean: float) -> None:
-        reach = 3 * (1 / mean + 1 / 2) ** 0.5
+    def learn(self, past: Past, group: Group, one: Window, scale: float) -> None:
+        own = past.mean[one.size]
+        mean = own * scale
+        variance = 1 / mean + 1 / 2
+        reach = 3 * variance**0.5
         off = min(max(one.actions / mean - 1, -reach), reach)
         if one.size in past.previous:
-            before = past.previous[one.size]
-            group.sums[one.size][0] += off * before
-            group.sums[one.size][1] += (off**2 + before**2) / 2
+            group.sums[one.size][0] += off * past.previous[one.size] / variance
+            group.sums[one.size][1] += 1 / (2 * variance)
             group.sums[one.size][2] += 1
         past.previous[one.size] = off
         for k, growth in enumerate(GROWTHS):
-            group.gains[one.size][k] += ratio(one.actions, self.p.growth * mean, growth)
+            group.gains[one.size][k] += ratio(
+                one.actions, self.p.growth * own * max(scale, 1.0), growth
+            )
         group.gained[one.size] += 1
 
     def bet(self, past: Past, one: Window, mean: float) -> None:

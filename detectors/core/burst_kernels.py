@@ -22,10 +22,10 @@ from schemas.jit import Int, inlined, kernel
 
 PPM: Final = 1_000_000
 # How many times the null's mean each bet says there are.
-GROWTHS: Final = (1.25, 1.5, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0)
+GROWTHS: Final = (1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 10.0)
 # The law's shape: a variance of mean + mean^2 / 2. Real flow is never as even as Poisson's.
 SHAPE: Final = 2
-SCALE_MAX: Final = 10.0  # of the market
+SCALE_MAX: Final = 10.0  # of the market; at least a tenth
 _HUGE: Final = 1e150  # its square is still a number
 _OTHERS_MIN: Final = 10  # accounts, below which they say nothing of the market
 _CLIP: Final = 3.0  # standard deviations; what exceeds them shall not decide for all others
@@ -137,7 +137,7 @@ def _counted(subject: Any, actions: Int, size: Int) -> Any:
 
 @kernel
 def _scale(subject: Any, actions: Int, size: Int, market: Any) -> Any:
-    """Return by how much all others do more than usual in the same window; 1 at least."""
+    """Return how many times their usual all others do in the same window."""
     others, usual_ppm, done = (
         market.accounts[size], market.usual_ppm[size], market.actions[size],
     )  # fmt: skip
@@ -147,7 +147,7 @@ def _scale(subject: Any, actions: Int, size: Int, market: Any) -> Any:
         done -= _counted(subject, actions, size)
     if others < _OTHERS_MIN or usual_ppm <= 0:
         return 1.0
-    return min(max(np.float64(done) * PPM / np.float64(usual_ppm), 1.0), SCALE_MAX)
+    return min(max(np.float64(done) * PPM / np.float64(usual_ppm), 1.0 / SCALE_MAX), SCALE_MAX)
 
 
 @kernel
@@ -158,20 +158,22 @@ def _learn(subject: Any, group: Any, unit: Any, scale: Any, figures: Any) -> Non
     subject["windows"][size] += np.uint32(1)
     subject["day_sum"][size] = min(np.int64(subject["day_sum"][size]) + actions, 2**32 - 1)
     subject["day_windows"][size] += np.uint32(1)
-    mean = subject["mean"][size] * scale
+    mean, allowed = subject["mean"][size] * scale, subject["mean"][size] * max(scale, 1.0)
     if mean <= 0.0:
         return
-    limit = _CLIP * np.sqrt(1.0 / mean + 1.0 / SHAPE)
+    variance = 1.0 / mean + 1.0 / SHAPE
+    limit = _CLIP * np.sqrt(variance)
     off = min(max(np.float64(actions) / mean - 1.0, -limit), limit)
     if subject["has_previous"][size]:
-        before = np.float64(subject["previous"][size])
-        group["products"][size] += off * before
-        group["squares"][size] += (off * off + before * before) / 2.0
+        # Who does little tells little, and drowns in chance what is to be seen of the others: so
+        # by what each can tell, and beside the law's own variance instead of all there is.
+        group["products"][size] += off * np.float64(subject["previous"][size]) / variance
+        group["squares"][size] += 1.0 / (SHAPE * variance)
         group["pairs"][size] += 1
     subject["previous"][size] = off
     subject["has_previous"][size] = 1
     for k in range(BETS):
-        group["gains"][size, k] += ratio_of(actions, figures.growth * mean, GROWTHS[k])
+        group["gains"][size, k] += ratio_of(actions, figures.growth * allowed, GROWTHS[k])
     group["gained"][size] += 1
 
 
@@ -334,7 +336,8 @@ def _take(unit: Any, i: Int, figures: Any, shared: Any, memory: Any, rest: Any) 
         scale = _scale(subject, np.int64(unit["actions"]), np.int64(unit["size"]), market)
     _learn(subject, group, unit, scale, figures)
     if _is_bet(subject, group, unit, figures):
-        _bet(subject, group, unit, scale, figures, (np.int64(i), memory, told, before))
+        # Where the market rests, an account may do as always.
+        _bet(subject, group, unit, max(scale, 1.0), figures, (np.int64(i), memory, told, before))
 
 
 @kernel

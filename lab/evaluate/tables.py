@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from textwrap import fill
 from typing import Any, Final
 
+from lab.evaluate.burst_tables import burst_tables
 from lab.evaluate.share_tables import share_tables
 from lab.evaluate.table import Table, interval, number, percents, verdict
 
@@ -13,7 +14,8 @@ _WIDTH: Final = 105  # of a page's lines
 def tables(found: Mapping[str, Any]) -> list[Table]:
     """Return an evaluation's tables; ``found`` is what ``lab.evaluate.run`` returned."""
     makers = (_nulls, _delays, _power, _traps, _baselines)
-    return [*(make(found) for make in makers), *share_tables(found), _layers(found)]
+    first = [make(found) for make in makers]
+    return [*first, *share_tables(found), *burst_tables(found), _layers(found)]
 
 
 def to_markdown(found: Mapping[str, Any]) -> str:
