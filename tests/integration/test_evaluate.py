@@ -55,6 +55,12 @@ def test_policy_names_the_lucky_and_the_test_does_not(found: dict[str, Any]) -> 
             assert row["certified"] == 0 < row["naive"]
 
 
+def test_payoffs_explain_wins_without_money(found: dict[str, Any]) -> None:
+    rows = {row["trap"]: row for row in found["traps"]}
+    for name in ("population", "92 % winners", "loser-holders"):
+        assert rows[name]["certified"] == 0 < rows[name]["naive"]
+
+
 def test_layerers_within_the_rule_are_found_and_few_makers_named(found: dict[str, Any]) -> None:
     rule, share = found["layers"]
     assert rule["layerers"] > rule["within"] > 0

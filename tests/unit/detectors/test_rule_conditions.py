@@ -170,12 +170,14 @@ def wins(
     return tape
 
 
-def streak(trips: int = 200, lost_every: int = 0, *, simulated: bool = True) -> Tape:
+def streak(
+    trips: int = 200, lost_every: int = 0, loss: int = 1, *, simulated: bool = True
+) -> Tape:  # fmt: skip
     tape = Tape()
     for i in range(trips):
-        price = 9 if lost_every and i % lost_every == lost_every - 1 else 11
+        price = 100 - loss if lost_every and i % lost_every == lost_every - 1 else 101
         for k, side in enumerate(("buy", "sell")):
-            now, paid = 30_000 + i * 60 + k, price if side == "sell" else 10
+            now, paid = 30_000 + i * 25 + k, price if side == "sell" else 100
             tape.fill(now, f"{side}{i}", side=side, price=paid, is_simulated=simulated)
     return tape
 
@@ -491,6 +493,9 @@ CASES: list[tuple[str, str, Day, dict[str, Any], bool]] = [
     ("certified.win_rate", "all of it", streak, {}, True),
     ("certified.win_rate", "too few to tell", streak, {"trips": 100}, False),
     ("certified.win_rate", "90 %", streak, {"trips": 2_000, "lost_every": 10}, False),
+    ("certified.win_rate", "98 %", streak, {"trips": 2_000, "lost_every": 50}, True),
+    ("certified.win_rate", "98 %, which earn nothing", streak,
+     {"trips": 2_000, "lost_every": 50, "loss": 49}, False),
     ("certified.win_rate", "real money", streak, {"simulated": False}, False),
     ("surveillance.self_trading", "all of it", stock_self_trades, {}, True),
     ("surveillance.self_trading", "one trade fewer", stock_self_trades, {"trades": 4}, False),
