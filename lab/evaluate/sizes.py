@@ -32,6 +32,14 @@ class Sizes(Struct, frozen=True, kw_only=True):
         How many of them begin to cancel more, in a round of their own.
     edge_accounts
         Accounts of a round that all go as far as their nulls allow.
+    stream_families
+        Null families that run as streams; none: all.
+    stream_accounts, stream_days
+        Of each stream; makers come on top.
+    stream_past_units
+        Units of an account's own past that tests ask for; shipped are 50.
+    stream_granted
+        Alarms a day granted to all tests of a stream together where alarms are counted.
     mornings, morning_events, morning_accounts
         Mornings on which layerers are looked for, and what ordinary accounts do on each.
     """
@@ -50,6 +58,11 @@ class Sizes(Struct, frozen=True, kw_only=True):
     share_granted: float
     share_plants: int
     edge_accounts: int
+    stream_families: tuple[str, ...] = ()
+    stream_accounts: int
+    stream_days: int
+    stream_past_units: int
+    stream_granted: float
     mornings: int
     morning_events: int
     morning_accounts: int
@@ -67,6 +80,10 @@ FULL: Final = Sizes(
     share_granted=0.001,
     share_plants=200,
     edge_accounts=2_000,
+    stream_accounts=250,
+    stream_days=10,
+    stream_past_units=50,
+    stream_granted=150.0,
     mornings=20,
     morning_events=100_000,
     morning_accounts=10_000,
@@ -85,6 +102,11 @@ QUICK: Final = Sizes(
     share_granted=0.01,
     share_plants=40,
     edge_accounts=500,
+    stream_families=("plain", "makers", "regimes"),
+    stream_accounts=100,
+    stream_days=4,
+    stream_past_units=10,
+    stream_granted=150.0,
     mornings=2,
     morning_events=20_000,
     morning_accounts=5_000,
