@@ -10,7 +10,7 @@ from typing import Any, Final
 from msgspec import to_builtins
 
 from lab.bench import machine
-from lab.evaluate import baselines, layers, nulls, power, shares, traps
+from lab.evaluate import baselines, layers, nulls, power, shares, streams, traps
 from lab.evaluate.sizes import FULL, QUICK
 
 SEED: Final = 20261123
@@ -33,8 +33,8 @@ def run(*, quick: bool, say: Callable[[str], None]) -> dict[str, Any]:
         (false alarms against the bound), ``delays`` (against the oracle), ``power`` (share named
         after so many units), ``traps`` (alarms a day on accounts that did nothing wrong),
         ``baselines`` and ``layers``; of cancel ratios ``share_edges`` (at the null),
-        ``share_families`` (innocents), ``share_plants`` and ``share_delays``; and ``charts`` (see
-        ``lab.bench.plot``).
+        ``share_families`` (innocents), ``share_plants`` and ``share_delays``; of null families as
+        streams ``stream_tests`` and ``stream_families``; and ``charts`` (see ``lab.bench.plot``).
     """
     sizes = QUICK if quick else FULL
     say(f"False alarms while the null holds, and where it does not: {sizes.seeds} seeds each.")
@@ -47,6 +47,8 @@ def run(*, quick: bool, say: Callable[[str], None]) -> dict[str, Any]:
     found_others = baselines.measure(sizes, SEED)
     say(f"Cancel ratios of {sizes.share_accounts:,} accounts over {sizes.share_days} days.")
     found_shares = shares.measure(sizes, SEED)
+    say(f"Null families as streams, {sizes.stream_days} days each, through all stages.")
+    found_streams = streams.measure(sizes, SEED)
     say(f"Layering among makers who quote anew: {sizes.mornings} mornings.")
     found_layers = layers.measure(sizes, SEED)
     return {
@@ -60,6 +62,7 @@ def run(*, quick: bool, say: Callable[[str], None]) -> dict[str, Any]:
         "traps": to_builtins(found_traps),
         "baselines": to_builtins(found_others),
         **{f"share_{name}": to_builtins(rows) for name, rows in found_shares._asdict().items()},
+        **{f"stream_{name}": to_builtins(rows) for name, rows in found_streams._asdict().items()},
         "layers": to_builtins(found_layers),
         "charts": [to_builtins(power.chart(named, sizes))],
     }

@@ -9,7 +9,8 @@ with figures, on the same streams.
 from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Final, NamedTuple
+from statistics import fmean
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from msgspec import Struct, structs
@@ -24,7 +25,7 @@ from flows.lanes import LaneTime, stamp
 from lab.conformance.kit import DAY_NS
 from lab.evaluate.intervals import Interval, of_count, of_counts
 from lab.evaluate.sizes import Sizes
-from lab.exchange.flow import FAMILIES
+from lab.exchange.flow import CONTROL, FAMILIES
 from lab.exchange.lines import Stream
 from lab.stages import Stages
 from schemas.alerts import Finding
@@ -34,6 +35,8 @@ from schemas.scan import Scanner
 WIN_RATE: Final = "certified.win_rate"
 TESTS: Final = ("peers.cancels", "peers.lifetime", WIN_RATE)
 POLICY: Final = ("cn.instant_cancels", "cn.order_rate.second", "eu.otr.number")
+CONTROL_NAME: Final = "control"
+ALL: Final = "all null families"
 LARGE: Final = ".large"  # what the id of a test with a large budget ends in
 _SHIPPED: Final = 100_000  # accounts that a budget is shared among
 _PACKS: Final = ("certified", "peers", "cn-equities", "eu-rts9")
@@ -44,6 +47,7 @@ _GRANTED_DAYS: Final = 2.0
 _ALARMS: Final = frozenset({"opening", "growth"})
 _RAISES: Final = frozenset({"opening", "provisional"})
 _VENUES: Final = ("XSHG",)  # where all streams trade
+_SEEDS: Final = 2**31  # so that what is made of a seed stays small
 _KEY: Final = HashKey(1, 2)
 _END_NS: Final = 2**62
 
@@ -169,16 +173,59 @@ def listen(stream: Stream, detectors: Sequence[Detector]) -> Said:
 
 
 def measure(sizes: Sizes, seed: int) -> Found:
-    """Run every family's stream, and count."""
+    """Run every family's stream and a control's, count, and add all families up."""
     found = Found([], [])
-    for name in sizes.stream_families or tuple(FAMILIES):
-        flow = structs.replace(FAMILIES[name], accounts=sizes.stream_accounts)
-        stream = Stream(flow, seed, sizes.stream_days)
+    control = structs.replace(CONTROL, turned_day=sizes.stream_days // 2)
+    flows = FAMILIES | {CONTROL_NAME: control}
+    for number, (name, flow) in enumerate(flows.items()):
+        if name not in (*(sizes.stream_families or FAMILIES), CONTROL_NAME):
+            continue
+        # No two families share accounts, so that they can be added up.
+        own_seed = (seed % _SEEDS) * len(flows) + number
+        own_flow = structs.replace(flow, accounts=sizes.stream_accounts)
+        stream = Stream(own_flow, own_seed, sizes.stream_days)
         detectors = [build_detector(rule, bit) for bit, rule in enumerate(rules(sizes))]
         said = listen(stream, detectors)
-        found.families.append(_family_row(name, stream, said, sizes))
+        found.families.append(_family_row((name, flow.what), stream, said, sizes))
         found.tests.extend(_test_row(name, test, stream, said, sizes) for test in TESTS)
+    found.tests.extend(_pooled(test, found.tests) for test in TESTS)
     return found
+
+
+def _pooled(test: str, rows: Sequence[TestRow]) -> TestRow:
+    """Add up what a test made of all null families."""
+    own = [row for row in rows if row.test == test and row.family != CONTROL_NAME]
+    alarms, shipped = sum(row.alarms for row in own), sum(row.shipped for row in own)
+    granted, tested = sum(row.granted for row in own), sum(row.tested for row in own)
+    # Families are independent, so that the ends of their intervals' halves add up as squares do.
+    reach = [
+        sum((row.alarms_interval[end] - row.alarms) ** 2 for row in own) ** 0.5 for end in (0, 1)
+    ]
+    low, high = (
+        of_count(alarms) if alarms == 0 else (max(0.0, alarms - reach[0]), alarms + reach[1])
+    )
+    return TestRow(
+        family=ALL,
+        test=test,
+        days_claimed=fmean(row.days_claimed for row in own),
+        claim="",
+        tested=tested,
+        alarms=alarms,
+        granted=granted,
+        alarms_interval=(low, high),
+        is_refuted=low > granted,
+        shipped=shipped,
+        **_scaled(shipped, tested),
+    )
+
+
+def _scaled(shipped: int, tested: int) -> dict[str, Any]:
+    """Return alarms a day on 100,000 accounts that are tested, and their interval."""
+    if tested == 0:
+        return {"innocent": None, "interval": None}
+    scale = _SHIPPED / tested
+    low, high = of_count(shipped)
+    return {"innocent": shipped * scale, "interval": (low * scale, high * scale)}
 
 
 def _named(said: Said, rule: str) -> set[str]:
@@ -186,10 +233,11 @@ def _named(said: Said, rule: str) -> set[str]:
     return {one.account_id for one in raised if one.rule.id == rule}
 
 
-def _family_row(name: str, stream: Stream, said: Said, sizes: Sizes) -> FamilyRow:
+def _family_row(name: tuple[str, str], stream: Stream, said: Said, sizes: Sizes) -> FamilyRow:
+    family, what = name
     return FamilyRow(
-        family=name,
-        what=FAMILIES[name].what,
+        family=family,
+        what=what,
         accounts=stream.accounts,
         days=sizes.stream_days,
         events=stream.events,
@@ -210,22 +258,18 @@ def _test_row(name: str, test: str, stream: Stream, said: Said, sizes: Sizes) ->
     each = np.zeros(stream.accounts, np.int64)
     each[: len(large)] = list(large.values())
     interval = of_counts(each)
-    tested = standing.tested
-    scale = _SHIPPED / tested if tested else 0.0
-    low, high = of_count(shipped)
     return TestRow(
         family=name,
         test=test,
         days_claimed=standing.days_claimed,
         claim=standing.claim,
-        tested=tested,
+        tested=standing.tested,
         alarms=large.total(),
         granted=standing.granted,
         alarms_interval=interval,
         is_refuted=interval[0] > standing.granted,
         shipped=shipped,
-        innocent=shipped * scale if tested else None,
-        interval=(low * scale, high * scale) if tested else None,
+        **_scaled(shipped, standing.tested),
     )
 
 

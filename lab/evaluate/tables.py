@@ -5,6 +5,7 @@ from textwrap import fill
 from typing import Any, Final
 
 from lab.evaluate.share_tables import share_tables
+from lab.evaluate.stream_tables import stream_tables
 from lab.evaluate.table import Table, interval, number, percents, verdict
 
 _WIDTH: Final = 105  # of a page's lines
@@ -13,7 +14,12 @@ _WIDTH: Final = 105  # of a page's lines
 def tables(found: Mapping[str, Any]) -> list[Table]:
     """Return an evaluation's tables; ``found`` is what ``lab.evaluate.run`` returned."""
     makers = (_nulls, _delays, _power, _traps, _baselines)
-    return [*(make(found) for make in makers), *share_tables(found), _layers(found)]
+    return [
+        *(make(found) for make in makers),
+        *share_tables(found),
+        *stream_tables(found),
+        _layers(found),
+    ]
 
 
 def to_markdown(found: Mapping[str, Any]) -> str:

@@ -58,8 +58,9 @@ class Flow(Struct, frozen=True, kw_only=True):
         How much busier the open is than the rest of the day, and for how long.
     drift_ticks, drift_odds
         What a day adds to the value, and to everybody's log odds of cancelling.
-    turned_share, turned_day, turned_odds
-        For a control, which is no null family: accounts that from a day on cancel that much more.
+    turned_share, turned_day
+        For a control, which is no null family: accounts that from a day on withdraw all they enter
+        within a second.
     shocks_a_day, shock_ticks, shock_activity, shock_odds
         Moments at which the value jumps, and how much busier and readier to cancel all are then.
     """
@@ -68,7 +69,7 @@ class Flow(Struct, frozen=True, kw_only=True):
     accounts: int = 400
     makers: int = 0
     instruments: int = 5
-    orders_a_second: float = 0.6
+    orders_a_second: float = 1.0
     activity_sd: float = 1.0
     odds_sd: float = 1.0
     cancel_odds: float = -0.6
@@ -101,7 +102,6 @@ class Flow(Struct, frozen=True, kw_only=True):
     shock_odds: float = 1.0
     turned_share: float = 0.0
     turned_day: int = 0
-    turned_odds: float = 4.0
 
 
 _PLAIN: Final = Flow()
@@ -135,7 +135,7 @@ FAMILIES: Final[dict[str, Flow]] = {
     "makers": _family(
         "makers who quote anew when hit or when the middle moves",
         makers=10,
-        maker_patience=3,
+        maker_patience=2,
         replacing_share=0.3,
     ),
     "baskets": _family("baskets of 20 to 500 orders, half withdrawn as one", baskets_a_day=60.0),
@@ -163,7 +163,7 @@ FAMILIES: Final[dict[str, Flow]] = {
 # Not a null family: where nothing is found here, finding nothing elsewhere says nothing.
 CONTROL: Final = structs.replace(
     _PLAIN,
-    what="one account in ten begins to cancel nearly all, from the sixth day on",
+    what="no null: one account in ten withdraws all within a second, from halfway on",
     turned_share=0.1,
     turned_day=5,
 )

@@ -39,6 +39,7 @@ ASKED: Final = np.dtype(
 )
 _EDGE: Final = 200  # levels that the value keeps away from either end
 _QUICK_S: Final = (0.02, 1.0)
+_TURNED_AWAY: Final = 4  # ticks
 _SHOCK_S: Final = 60.0
 _SOJOURNS: Final = 256
 LOTS_MOST: Final = 60
@@ -55,7 +56,7 @@ class People:
     logits
         Shape (accounts,): log odds of cancelling.
     turned
-        Shape (accounts,): who cancels more from ``Flow.turned_day`` on.
+        Shape (accounts,): who withdraws all from ``Flow.turned_day`` on.
     """
 
     def __init__(self, flow: Flow, rng: np.random.Generator) -> None:
@@ -172,6 +173,8 @@ def draw_day(flow: Flow, day: int, people: People, rng: np.random.Generator) -> 
     _set_prices(asked, flow, climate, rng)
     odds = _odds(asked, flow, day, climate, people)
     _set_lives(asked, number, flow, odds, rng)
+    if day >= flow.turned_day and people.turned.any():
+        _turn(asked, climate, people, rng)
     return asked
 
 
@@ -208,8 +211,7 @@ def _baskets(flow: Flow, rng: np.random.Generator) -> Rows:
 
 def _set_prices(asked: Rows, flow: Flow, climate: Climate, rng: np.random.Generator) -> None:
     count = len(asked)
-    second = asked["time_ns"] // SECOND_NS
-    value = np.rint(climate.value[asked["instrument"], second]).astype(np.int64)
+    value = _value(asked, climate)
     takes = rng.random(count) < flow.taker_share
     away = rng.geometric(1.0 / flow.away_ticks, count)
     beyond = rng.geometric(0.5, count)
@@ -221,12 +223,26 @@ def _set_prices(asked: Rows, flow: Flow, climate: Climate, rng: np.random.Genera
     asked["quantity"] = np.minimum(rng.geometric(1.0 / _LOTS_MEAN, count), LOTS_MOST)
 
 
+def _value(asked: Rows, climate: Climate) -> Ints:
+    """Return the value at the time of each order, in whole ticks."""
+    second = asked["time_ns"] // SECOND_NS
+    value: Ints = np.rint(climate.value[asked["instrument"], second]).astype(np.int64)
+    return value
+
+
+def _turn(asked: Rows, climate: Climate, people: People, rng: np.random.Generator) -> None:
+    """Let those who have turned rest a little away, and withdraw everything within a second."""
+    own = np.flatnonzero(people.turned[asked["account"]])
+    sign = np.where(asked["side"][own] == BUY, 1, -1)
+    asked["price"][own] = _value(asked[own], climate) - _TURNED_AWAY * sign
+    asked["terms"][own] = LIMIT
+    asked["life_ns"][own] = (_even_in_log(_QUICK_S, len(own), rng) * SECOND_NS).astype(np.int64)
+
+
 def _odds(asked: Rows, flow: Flow, day: int, climate: Climate, people: People) -> Floats:
     accounts = asked["account"].astype(np.int64)
     odds: Floats = people.logits[accounts] + flow.regime_odds * people.regime(accounts)
     odds += flow.shock_odds * climate.shocked[asked["time_ns"] // SECOND_NS]
-    if day >= flow.turned_day:
-        odds += flow.turned_odds * people.turned[accounts]
     return odds + flow.drift_odds * day
 
 
