@@ -16,7 +16,7 @@ import numpy as np
 from msgspec import Struct, structs
 
 from detectors.core.betting import budget_of
-from detectors.core.contract import Detector, FixedGroup, RuleSpec
+from detectors.core.contract import Detector, Fixed, FixedGroup, RuleSpec
 from detectors.core.packs import load_rules
 from detectors.core.registry import build_detector
 from detectors.core.stage_config import StageConfig
@@ -58,9 +58,9 @@ class TestRow(Struct, frozen=True, kw_only=True):
     Attributes
     ----------
     days_claimed
-        Share of the days after the first on which it claimed a bound for these accounts.
+        Share of the days after the first on which it claimed a bound and tested somebody.
     claim
-        What it said most often where it claimed none; empty if there was no such day.
+        Why not, on most other days; empty if there was none.
     tested
         Account days that it tested.
     alarms, granted
@@ -273,6 +273,13 @@ def _test_row(name: str, test: str, stream: Stream, said: Said, sizes: Sizes) ->
     )
 
 
+def _why_not(fixed: Fixed) -> str:
+    """Say why nobody is tested, as the product does; it may claim a bound and have nobody."""
+    if fixed.claim != "claimed":
+        return fixed.claim
+    return "nulls too high" if fixed.above else "no past"
+
+
 class _Standing(NamedTuple):
     """What a test claimed of a stream."""
 
@@ -296,7 +303,7 @@ def _standing(test: str, stream: Stream, said: Said, sizes: Sizes) -> _Standing:
     lasts = {a: min((b - a) / DAY_NS, _GRANTED_DAYS) for a, b in pairwise(closes)}
     counted = [one for one in fixed if one.time_ns in lasts]
     claimed = [one for one in counted if one.fixed.tested]
-    others = Counter(one.fixed.claim for one in counted if one.fixed.claim != "claimed")
+    others = Counter(_why_not(one.fixed) for one in counted if not one.fixed.tested)
     granted = sum(
         one.fixed.tested * one.fixed.budget_ppt / 1e12 * lasts[one.time_ns] for one in claimed
     )
