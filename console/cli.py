@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "audit": Place("console.audit", "Verify the ledger."),
     "bench": Place("console.bench", "Measure this machine."),
     "evaluate": Place("console.evaluate", "Hold the tests with a bound against known truths."),
+    "calibrate": Place("console.calibrate", "Hold the simulated order flow against a real one."),
     "doctor": Place("console.doctor", "Check this machine and the data folder."),
     "config": Place("console.configuration", "Show every setting and where it came from."),
     "version": Place("console.version", "Show the version."),

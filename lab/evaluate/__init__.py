@@ -10,7 +10,7 @@ from typing import Any, Final
 from msgspec import to_builtins
 
 from lab.bench import machine
-from lab.evaluate import baselines, bursts, layers, nulls, power, shares, traps
+from lab.evaluate import baselines, bursts, layers, nulls, power, shares, streams, traps
 from lab.evaluate.sizes import FULL, QUICK
 
 SEED: Final = 20261123
@@ -33,9 +33,9 @@ def run(*, quick: bool, say: Callable[[str], None]) -> dict[str, Any]:
         (false alarms against the bound), ``delays`` (against the oracle), ``power`` (share named
         after so many units), ``traps`` (alarms a day on accounts that did nothing wrong),
         ``baselines`` and ``layers``; of cancel ratios ``share_edges`` (at the null),
-        ``share_families`` (innocents), ``share_plants`` and ``share_delays``, and the
-        same of bursts; and ``charts`` (see
-        ``lab.bench.plot``).
+        ``share_families`` (innocents), ``share_plants`` and ``share_delays``, and the same of
+        bursts; of null families as streams ``stream_tests`` and ``stream_families``; and
+        ``charts`` (see ``lab.bench.plot``).
     """
     sizes = QUICK if quick else FULL
     say(f"False alarms while the null holds, and where it does not: {sizes.seeds} seeds each.")
@@ -50,6 +50,8 @@ def run(*, quick: bool, say: Callable[[str], None]) -> dict[str, Any]:
     found_shares = shares.measure(sizes, SEED)
     say(f"Bursts of {sizes.burst_accounts:,} accounts over {sizes.burst_days} days.")
     found_bursts = bursts.measure(sizes, SEED)
+    say(f"Null families as streams, {sizes.stream_days} days each, through all stages.")
+    found_streams = streams.measure(sizes, SEED)
     say(f"Layering among makers who quote anew: {sizes.mornings} mornings.")
     found_layers = layers.measure(sizes, SEED)
     return {
@@ -64,6 +66,7 @@ def run(*, quick: bool, say: Callable[[str], None]) -> dict[str, Any]:
         "baselines": to_builtins(found_others),
         **{f"share_{name}": to_builtins(rows) for name, rows in found_shares._asdict().items()},
         **{f"burst_{name}": to_builtins(rows) for name, rows in found_bursts._asdict().items()},
+        **{f"stream_{name}": to_builtins(rows) for name, rows in found_streams._asdict().items()},
         "layers": to_builtins(found_layers),
         "charts": [to_builtins(power.chart(named, sizes))],
     }

@@ -36,6 +36,14 @@ class Sizes(Struct, frozen=True, kw_only=True):
         The same of bursts: accounts, days, and alarms a day granted to each against the bound.
     burst_edge_accounts
         Accounts of a round of which one in fifty goes as far as its null allows.
+    stream_families
+        Null families that run as streams; none: all.
+    stream_accounts, stream_days
+        Of each stream; makers come on top.
+    stream_past_units
+        Units of an account's own past that tests ask for; shipped are 50.
+    stream_granted
+        Alarms a day granted to all tests of a stream together where alarms are counted.
     mornings, morning_events, morning_accounts
         Mornings on which layerers are looked for, and what ordinary accounts do on each.
     """
@@ -58,6 +66,11 @@ class Sizes(Struct, frozen=True, kw_only=True):
     burst_days: int
     burst_granted: float
     burst_edge_accounts: int
+    stream_families: tuple[str, ...] = ()
+    stream_accounts: int
+    stream_days: int
+    stream_past_units: int
+    stream_granted: float
     mornings: int
     morning_events: int
     morning_accounts: int
@@ -79,6 +92,10 @@ FULL: Final = Sizes(
     burst_days=20,
     burst_granted=2.0,
     burst_edge_accounts=2_000,
+    stream_accounts=300,
+    stream_days=10,
+    stream_past_units=50,
+    stream_granted=150.0,
     mornings=20,
     morning_events=100_000,
     morning_accounts=10_000,
@@ -101,6 +118,11 @@ QUICK: Final = Sizes(
     burst_days=6,
     burst_granted=2.0,
     burst_edge_accounts=500,
+    stream_families=("plain", "makers", "regimes"),
+    stream_accounts=100,
+    stream_days=4,
+    stream_past_units=10,
+    stream_granted=150.0,
     mornings=2,
     morning_events=20_000,
     morning_accounts=5_000,

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from lab.evaluate.burst_tables import burst_tables
 from lab.evaluate.share_tables import share_tables
+from lab.evaluate.stream_tables import stream_tables
 from lab.evaluate.table import Table, interval, number, percents, verdict
 
 _WIDTH: Final = 105  # of a page's lines
@@ -14,8 +15,13 @@ _WIDTH: Final = 105  # of a page's lines
 def tables(found: Mapping[str, Any]) -> list[Table]:
     """Return an evaluation's tables; ``found`` is what ``lab.evaluate.run`` returned."""
     makers = (_nulls, _delays, _power, _traps, _baselines)
-    first = [make(found) for make in makers]
-    return [*first, *share_tables(found), *burst_tables(found), _layers(found)]
+    return [
+        *(make(found) for make in makers),
+        *share_tables(found),
+        *burst_tables(found),
+        *stream_tables(found),
+        _layers(found),
+    ]
 
 
 def to_markdown(found: Mapping[str, Any]) -> str:
