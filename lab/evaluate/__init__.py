@@ -4,14 +4,15 @@ It can prove us wrong: the counts of false alarms are printed beside the bound f
 where the test's conditions do not hold, and delays beside those of an oracle that knows the truth.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from msgspec import to_builtins
 
 from lab.bench import machine
-from lab.evaluate import baselines, layers, nulls, power, shares, traps
+from lab.evaluate import baselines, layers, nulls, planted, power, shares, traps
 from lab.evaluate.sizes import FULL, QUICK
+from lab.simulator import FilePlant
 
 SEED: Final = 20261123
 
@@ -62,4 +63,17 @@ def run(*, quick: bool, say: Callable[[str], None]) -> dict[str, Any]:
         **{f"share_{name}": to_builtins(rows) for name, rows in found_shares._asdict().items()},
         "layers": to_builtins(found_layers),
         "charts": [to_builtins(power.chart(named, sizes))],
+    }
+
+
+def run_plants(
+    plants: Sequence[FilePlant], *, quick: bool, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Say which plants from files are named: ``planted`` (see ``lab.evaluate.planted``)."""
+    sizes = planted.QUICK if quick else planted.FULL
+    return {
+        "machine": machine.describe(),
+        "commit": machine.commit(),
+        "seed": SEED,
+        "planted": to_builtins(planted.measure(plants, sizes, SEED, say)),
     }

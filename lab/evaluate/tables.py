@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from textwrap import fill
 from typing import Any, Final
 
+from lab.evaluate.planted import planted_tables
 from lab.evaluate.share_tables import share_tables
 from lab.evaluate.table import Table, interval, number, percents, verdict
 
@@ -12,6 +13,8 @@ _WIDTH: Final = 105  # of a page's lines
 
 def tables(found: Mapping[str, Any]) -> list[Table]:
     """Return an evaluation's tables; ``found`` is what ``lab.evaluate.run`` returned."""
+    if "planted" in found:
+        return planted_tables(found["planted"])
     makers = (_nulls, _delays, _power, _traps, _baselines)
     return [*(make(found) for make in makers), *share_tables(found), _layers(found)]
 
