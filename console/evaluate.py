@@ -18,8 +18,8 @@ _PAGE: Final = """\
 # Evaluation of the tests with a bound
 
 What `certified.win_rate` claims, held against worlds in which the truth is known, and whom
-`surveillance.layering` names; with seed {seed};
-the same versions (here numpy {numpy}) give the same figures. Made by
+`surveillance.layering` names; and what alerts say would have prevented them, held to it by replay.
+With seed {seed}; the same versions (here numpy {numpy}) give the same figures. Made by
 `tapewatch evaluate{words}`.
 What the test is, and what its bound does not say, is told in the explanation of tests with a bound.
 
@@ -65,7 +65,8 @@ def evaluate(asked: Asked) -> None:
     """Measure what tests with a bound claim: false alarms, delays, and who is named in vain.
 
     Beside it stands what an oracle or simpler ways make of the same outcomes. Counts and shares
-    come with intervals of 95 %. A full run takes some minutes.
+    come with intervals of 95 %. What alerts say would have prevented them is replayed. A full run
+    takes some minutes.
 
     Examples
     --------

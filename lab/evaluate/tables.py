@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from textwrap import fill
 from typing import Any, Final
 
+from lab.evaluate.counterfactuals import counterfactuals_table
 from lab.evaluate.planted import planted_tables
 from lab.evaluate.share_tables import share_tables
 from lab.evaluate.table import Table, interval, number, percents, verdict
@@ -16,7 +17,12 @@ def tables(found: Mapping[str, Any]) -> list[Table]:
     if "planted" in found:
         return planted_tables(found["planted"])
     makers = (_nulls, _delays, _power, _traps, _baselines)
-    return [*(make(found) for make in makers), *share_tables(found), _layers(found)]
+    return [
+        *(make(found) for make in makers),
+        *share_tables(found),
+        _layers(found),
+        counterfactuals_table(found),
+    ]
 
 
 def to_markdown(found: Mapping[str, Any]) -> str:
