@@ -1,7 +1,7 @@
 """What a counterfactual speaks of, undone in the events: the last ones first, positions stay.
 
 Cancels are taken out, so that their orders rest; messages and trades are taken out; a round trip
-that was won is lost by the price of its last fill.
+that was won is lost by what its last fill is said to earn.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,8 +15,7 @@ from schemas.events import SECOND_NS
 ACTIONS: Final = frozenset({"order.new", "order.replace", "order.cancel"})
 CUSTOMERS: Final = frozenset({"user", "unknown", "kill_switch"})  # whose cancels count
 DAYS_BEFORE: Final = "it compares with days before, and there is one day"
-_LOST: Final = "0.01"  # what is paid at the end of a round trip that shall be lost
-_LOSS: Final = "-1000000"
+_LOSS: Final = "-1000000000"  # earned at the end of a round trip that shall be lost
 _E8: Final = 10**8
 
 
@@ -248,31 +247,21 @@ def _trades(account: Account, count: int) -> list[Event]:
 
 
 def _losses(account: Account, count: int) -> list[Event]:
-    """Turn the last won round trips into lost ones, by the price of their last fill."""
+    """Turn the last won round trips into lost ones, by what their last fill is said to earn."""
     changed = list(account.events)
     won = _won_round_trips(account)
-    if None in won[-1:] and account.finding.detector == "certified_win_rate":
-        raise NotApplicable("the fill that ended the round trip began one that is over too")
-    places = [place for place in won if place is not None]
-    if len(places) < count:
-        raise NotApplicable("fills that ended round trips began some that are over too")
-    for place in places[len(places) - count :]:
-        event = changed[place]
-        price = _LOST if event["side"] == "sell" else str(10 * Decimal(str(event["price"])))
-        changed[place] = event | {"price": price, "realized_pnl": _LOSS}
+    if len(won) < count:
+        raise NotApplicable("fewer round trips were won than the counterfactual says")
+    for place in won[len(won) - count :]:
+        changed[place] = changed[place] | {"realized_pnl": _LOSS}
     return changed
 
 
-def _won_round_trips(account: Account) -> list[int | None]:
-    """Return the places of the last fills of round trips that were won.
-
-    None where that fill also began a round trip in which there was another: its price would change
-    that one too.
-    """
+def _won_round_trips(account: Account) -> list[int]:
+    """Return the places of the last fills of round trips that were won."""
     held: dict[str, int] = {}
     earned: dict[str, Decimal] = {}
-    last = {e["instrument"]: i for i, e in enumerate(account.events) if e["kind"] == "fill"}
-    won: list[int | None] = []
+    won: list[int] = []
     for place, event in enumerate(account.events):
         if event["kind"] != "fill":
             continue
@@ -283,7 +272,7 @@ def _won_round_trips(account: Account) -> list[int | None]:
         earned[name] = earned.get(name, Decimal(0)) + Decimal(str(event.get("realized_pnl", 0)))
         if before and before * after <= 0:
             if earned[name] > 0:
-                won.append(place if after == 0 or last[name] == place else None)
+                won.append(place)
             earned[name] = Decimal(0)
     return won
 
