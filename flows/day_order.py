@@ -1,8 +1,8 @@
 """A file's lines in order of event time: late events in their places, for a day to be run again.
 
 Lines of one time keep their order. A line that no run would take stays behind the line before it,
-so that it is refused again beside the same neighbours. In memory stand 16 bytes for each line;
-the lines are read from the file in their new order.
+so that it is refused again beside the same neighbours. About 50 bytes for each line stand in
+memory; the lines are read from the file in their new order.
 """
 
 import mmap

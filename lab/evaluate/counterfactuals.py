@@ -19,6 +19,7 @@ from lab.evaluate.table import Table
 from lab.evaluate.undone import DAYS_BEFORE, NotApplicable, undo
 from lab.simulator import Market, SimulatorConfig, plant_names
 from schemas.alerts import Finding
+from schemas.events import SECOND_NS
 
 # By detector; the others' alerts are those of plants.
 FIGURES: Final[dict[str, dict[str, Any]]] = {
@@ -32,6 +33,13 @@ FIGURES: Final[dict[str, dict[str, Any]]] = {
     },
     "instant_cancels": {"cancels_min": 1, "orders_min": 8, "cancel_ratio_min": 0.3},
     "large_cancels": {"cancels_min": 2, "lots_min": 2},
+    "layering": {
+        "episodes_min": 1,
+        "levels_min": 1,
+        "size_ratio_min": 0.5,
+        "withdrawn_share_min": 0.3,
+        "window_ns": 60 * SECOND_NS,
+    },
     "order_rate": {"actions_min": 12},
     "order_to_trade": {"ratio_max": 3.0},
     "win_rate": {"min_units": 4, "threshold": 0.4, "simulated_only": False},
@@ -39,6 +47,7 @@ FIGURES: Final[dict[str, dict[str, Any]]] = {
 # So many orders that they would only make the day longer: ordinary accounts alert in their place.
 _HEAVY: Final = frozenset({"order_rate.day", "busy_seconds.near_threshold"})
 _NONE: Final = "nothing alerted on these days"
+_UNITS: Final = ("round_trip", "order", "fill")
 _COMPARING: Final = frozenset({"certified_cancels", "certified_lifetime"})
 
 
@@ -51,7 +60,7 @@ class Extent(NamedTuple):
     strengths: tuple[float, ...]
 
 
-FULL: Final = Extent(2, 120_000, 4_000, (1.0, 1.2, 3.0))
+FULL: Final = Extent(3, 120_000, 4_000, (1.0, 1.2, 3.0))
 QUICK: Final = Extent(1, 45_000, 1_500, (1.2,))
 
 
@@ -97,16 +106,21 @@ class Verdict(NamedTuple):
 
 def measure(extent: Extent, seed: int) -> list[CounterfactualRow]:
     """Replay every alert of the days; one row a rule, sorted."""
-    detectors = build_detectors(overrides=FIGURES)
     verdicts: list[Verdict] = []
     for number in range(extent.days):
+        detectors = build_detectors(overrides=figures_of(number))
         day = day_of(extent, seed + number, detectors)
         verdicts += judge(day, list(day.cases(day.alerts)), detectors)
     by_rule: dict[str, list[Verdict]] = defaultdict(list)
     for verdict in verdicts:
         by_rule[verdict.finding.rule.id].append(verdict)
-    rows = [_row(one, by_rule[one.rule.id]) for one in detectors]
+    rows = [_row(one, by_rule[one.rule.id]) for one in build_detectors()]
     return sorted(rows, key=lambda row: (row.detector, row.rule))
+
+
+def figures_of(day: int) -> dict[str, dict[str, Any]]:
+    """Return a day's figures: wins are counted in another unit on each."""
+    return FIGURES | {"win_rate": FIGURES["win_rate"] | {"unit": _UNITS[day % len(_UNITS)]}}
 
 
 def day_of(extent: Extent, seed: int, detectors: Sequence[Detector]) -> Day:
@@ -123,13 +137,13 @@ def day_of(extent: Extent, seed: int, detectors: Sequence[Detector]) -> Day:
 
 def judge(day: Day, cases: Sequence[Case], detectors: Sequence[Detector]) -> list[Verdict]:
     """Change and replay what led to each alert, all in one replay."""
-    venues = {one.rule.id: one.rule.venues for one in detectors}
+    by_rule = {one.rule.id: one for one in detectors}
     copies: list[Sequence[Event]] = []
     verdicts: list[Verdict] = []
     changed: list[tuple[Case, int]] = []
     for case in cases:
         try:
-            pair = undo(case.finding, case.events, venues[case.finding.rule.id])
+            pair = undo(case.finding, case.events, by_rule[case.finding.rule.id])
         except NotApplicable as error:
             verdicts.append(Verdict(case.finding, "not_applicable", str(error)))
         else:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Final, NamedTuple
 
+from detectors.core.contract import Detector
 from lab.evaluate.replays import Event
 from schemas.alerts import Finding
 from schemas.events import SECOND_NS
@@ -26,12 +27,13 @@ class NotApplicable(Exception):  # noqa: N818 - nothing failed: there is nothing
 class Account:
     """An alert's events, and what rules count among them.
 
-    ``venues`` are the rule's; empty: all.
+    ``detector`` is the rule's.
     """
 
-    def __init__(self, finding: Finding, events: Sequence[Event], venues: Sequence[str]) -> None:
+    def __init__(self, finding: Finding, events: Sequence[Event], detector: Detector) -> None:
         self.finding, self.events = finding, events
-        self._venues = venues
+        self.params = detector.params
+        self._venues = detector.rule.venues
         self._orders = {e["order_id"]: e for e in events if e["kind"] == "order.new"}
         self.left = self._left()
 
@@ -212,15 +214,27 @@ def _layers(account: Account, count: int) -> list[Event]:
     finding = account.finding
     if count > 1:
         raise NotApplicable("more than one episode")
-    side, window_ns = finding.evidence["side_withdrawn"], 10 * SECOND_NS
+    side, began_ns = finding.evidence["side_withdrawn"], _episode_ns(account)
     gone = [
         event
         for event in account.events
         if account.is_cancel(event)
         and account.order_of(event)["side"] == side
-        and event["event_time_ns"] > finding.event_time_ns - window_ns
+        and event["event_time_ns"] >= began_ns
     ]
     return account.without(gone if count else [])
+
+
+def _episode_ns(account: Account) -> int:
+    """Return when the last episode began: each further fill of it prolonged its window."""
+    side = account.finding.evidence["side_withdrawn"]
+    began_ns = account.finding.event_time_ns
+    for event in reversed(account.events):
+        if account.is_fill(event) and event["side"] != side:
+            if event["event_time_ns"] < began_ns - account.params.window_ns:
+                break
+            began_ns = event["event_time_ns"]
+    return began_ns
 
 
 def _entries(account: Account, count: int) -> list[Event]:
@@ -238,7 +252,8 @@ def _trades(account: Account, count: int) -> list[Event]:
     both: dict[str, set[str]] = {}
     for event in account.events:
         if event["kind"] == "fill" and event["instrument"] == account.finding.instrument:
-            both.setdefault(event["fill_id"], set()).add(event["account_id"])
+            told = {event["account_id"], event.get("counter_account_id", event["account_id"])}
+            both.setdefault(event["fill_id"], set()).update(told)
     trades = [fill for fill, accounts in both.items() if len(accounts & party) > 1]
     if len(trades) < count:
         raise NotApplicable("one side alone reported some of the trades")
@@ -247,11 +262,12 @@ def _trades(account: Account, count: int) -> list[Event]:
 
 
 def _losses(account: Account, count: int) -> list[Event]:
-    """Turn the last won round trips into lost ones, by what their last fill is said to earn."""
+    """Turn the last won units into lost ones, by what their last fill is said to earn."""
     changed = list(account.events)
-    won = _won_round_trips(account)
+    unit = account.finding.evidence["unit"]
+    won = _won_round_trips(account) if unit == "round_trip" else _won_fills(account, unit)
     if len(won) < count:
-        raise NotApplicable("fewer round trips were won than the counterfactual says")
+        raise NotApplicable("fewer units were won than the counterfactual says")
     for place in won[len(won) - count :]:
         changed[place] = changed[place] | {"realized_pnl": _LOSS}
     return changed
@@ -262,19 +278,37 @@ def _won_round_trips(account: Account) -> list[int]:
     held: dict[str, int] = {}
     earned: dict[str, Decimal] = {}
     won: list[int] = []
-    for place, event in enumerate(account.events):
-        if event["kind"] != "fill":
-            continue
+    for place, event in _fills_of(account):
         name = event["instrument"]
         before = held.get(name, 0)
         after = before + event["quantity"] * (1 if event["side"] == "buy" else -1)
         held[name] = after
-        earned[name] = earned.get(name, Decimal(0)) + Decimal(str(event.get("realized_pnl", 0)))
+        earned[name] = earned.get(name, Decimal(0)) + _earned(event)
         if before and before * after <= 0:
             if earned[name] > 0:
                 won.append(place)
             earned[name] = Decimal(0)
     return won
+
+
+def _won_fills(account: Account, unit: str) -> list[int]:
+    """Return the places of closing fills that won, or of the last ones of orders that did."""
+    earned: dict[str, Decimal] = {}
+    last: dict[str, int] = {}
+    for place, event in _fills_of(account):
+        if "realized_pnl" in event:
+            name = event["order_id" if unit == "order" else "event_id"]
+            earned[name] = earned.get(name, Decimal(0)) + _earned(event)
+            last[name] = place
+    return sorted(place for name, place in last.items() if earned[name] > 0)
+
+
+def _fills_of(account: Account) -> list[tuple[int, Event]]:
+    return [pair for pair in enumerate(account.events) if pair[1]["kind"] == "fill"]
+
+
+def _earned(event: Event) -> Decimal:
+    return Decimal(str(event.get("realized_pnl", 0)))
 
 
 UNDOING: Final[dict[str, Undoing]] = {
@@ -303,8 +337,8 @@ class Changed(NamedTuple):
     one_short: list[Event]
 
 
-def undo(finding: Finding, events: Sequence[Event], venues: Sequence[str]) -> Changed:
-    """Undo what the counterfactual speaks of; ``venues`` are the rule's, none: all.
+def undo(finding: Finding, events: Sequence[Event], detector: Detector) -> Changed:
+    """Undo what the counterfactual of an alert of this detector speaks of.
 
     Raises
     ------
@@ -314,7 +348,7 @@ def undo(finding: Finding, events: Sequence[Event], venues: Sequence[str]) -> Ch
     make = UNDOING.get(finding.detector)
     if make is None:
         raise NotApplicable(DAYS_BEFORE)
-    account, count = Account(finding, events, venues), claimed(finding)
+    account, count = Account(finding, events, detector), claimed(finding)
     assert count >= 1, "an alert that needs nothing undone would not be there"
     if make is _messages:  # one message is worth more than one
         gone = _weighed(account, count)

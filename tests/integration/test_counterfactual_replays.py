@@ -15,6 +15,7 @@ from lab.evaluate import counterfactuals
 from lab.evaluate.counterfactuals import FIGURES, Extent, Verdict, counterfactuals_table
 from lab.evaluate.replays import PRICED, Case, Day, Key, renamed
 from lab.evaluate.undone import UNDOING, Account, claimed, undo
+from lab.simulator import Market, SimulatorConfig
 from schemas.alerts import Finding
 
 SMALL = Extent(1, 40_000, 1_000, (1.2,))
@@ -36,8 +37,8 @@ def cases() -> tuple[Case, ...]:
     return tuple(day().cases(day().alerts))
 
 
-def venues_of(finding: Finding) -> Sequence[str]:
-    return next(one.rule.venues for one in detectors() if one.rule.id == finding.rule.id)
+def detector_of(finding: Finding) -> Detector:
+    return next(one for one in detectors() if one.rule.id == finding.rule.id)
 
 
 def verdicts_on(changed: Sequence[Case]) -> list[Verdict]:
@@ -100,7 +101,7 @@ def test_positions_stay_where_only_messages_are_taken_out(detector: str) -> None
         if case.finding.counterfactual["quantity"] == "fills":
             continue
         try:
-            changed = undo(case.finding, case.events, venues_of(case.finding))
+            changed = undo(case.finding, case.events, detector_of(case.finding))
         except counterfactuals.NotApplicable:
             continue
         fills = [event for event in case.events if event["kind"] == "fill"]
@@ -138,8 +139,9 @@ def test_a_cancel_withdraws_what_is_left() -> None:
         event(8, "order.cancel", order_id="3", reason="user"),
         event(9, "order.cancel", order_id="4", reason="user"),
     ]
+    european = next(one for one in detectors() if one.rule.id == VOLUME)
     finding = structs.replace(cases()[0].finding, account_id="A", instrument="I")
-    account = Account(finding, events, ["XPAR"])
+    account = Account(finding, events, european)
     assert account.left == {"e3": 7, "e6": 7, "e8": 10, "e9": 0}
     assert [one["event_id"] for one in events if account.is_cancel(one)] == ["e3", "e6"]
 
@@ -160,6 +162,17 @@ def test_the_table_tells_what_was_tried() -> None:
     assert {row[-1] for row in table.rows if row[1].startswith("peers.")} == {
         "it compares with days before, and there is one day"
     }
+
+
+@pytest.mark.parametrize("number", [1, 2], ids=["order", "fill"])
+def test_wins_of_other_units_are_undone_as_they_are_counted(number: int) -> None:
+    others = build_detectors(overrides=counterfactuals.figures_of(number))
+    whole = Day(Market(SimulatorConfig(events=12_000, accounts=300, seed=9, plants=())), others)
+    chosen = list(whole.cases(one for one in whole.alerts if one.detector == "win_rate"))
+    assert {case.finding.evidence["unit"] for case in chosen} == {("order", "fill")[number - 1]}
+    told = counterfactuals.judge(whole, chosen, others)
+    assert Counter(one.outcome for one in told) == {"confirmed": len(chosen)}
+    assert len(chosen) > 30
 
 
 @pytest.mark.long
