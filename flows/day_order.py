@@ -18,6 +18,7 @@ from schemas.columns import HashKey
 from schemas.scan import Scanner
 
 READ_BYTES: Final = 8 * 2**20
+_PART_LINES: Final = 65_536  # written one after the other; Python's numbers take much room
 _KEY: Final = HashKey(1, 2)
 _LINE_FEED: Final = 10
 _BEFORE_ALL_NS: Final = -(2**62)
@@ -58,7 +59,7 @@ def write_in_order(source: Path, out: Path, on_lines: Callable[[int], None]) -> 
         with partial.open("wb") as target:
             for count, line in enumerate(_lines(file, starts, order), 1):
                 target.write(line)
-                if count % 65_536 == 0:
+                if count % _PART_LINES == 0:
                     on_lines(count)
     partial.replace(out)
     on_lines(len(order))
@@ -104,6 +105,8 @@ def _lines(file: BinaryIO, starts: Ints, order: Ints) -> Iterator[bytes]:
     if not len(order):
         return
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
-        for first, end in zip(starts[order].tolist(), starts[order + 1].tolist(), strict=True):
-            line = view[first:end]
-            yield line if line.endswith(b"\n") else line + b"\n"
+        for part in np.split(order, range(_PART_LINES, len(order), _PART_LINES)):
+            places = zip(starts[part].tolist(), starts[part + 1].tolist(), strict=True)
+            for first, end in places:
+                line = view[first:end]
+                yield line if line.endswith(b"\n") else line + b"\n"

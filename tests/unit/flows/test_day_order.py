@@ -46,13 +46,14 @@ def test_it_is_a_stable_sort(times: list[int | None], read_bytes: int, ends: boo
     with pytest.MonkeyPatch.context() as patch, TemporaryDirectory() as name:
         folder = Path(name)
         patch.setattr(day_order, "READ_BYTES", read_bytes)
+        patch.setattr(day_order, "_PART_LINES", 4)
         source, out = folder / "a.ndjson", folder / "b.ndjson"
         source.write_bytes(data if ends else data[:-1])
         told: list[int] = []
         found = write_in_order(source, out, told.append)
         assert out.read_bytes() == b"".join(expected)
         assert (found.lines, found.moved) == (len(lines), moved)
-        assert told[-1] == len(lines)
+        assert told == [*range(4, len(lines) + 1, 4), len(lines)]
 
 
 def test_a_packed_file_or_its_own_name_is_refused(tmp_path: Path) -> None:
