@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -26,19 +27,26 @@ class CompareAsked:
     second: Annotated[
         Path, typer.Option("--with", metavar="DIR", help="The data folder of the second run.")
     ]
+    record: Annotated[
+        bool,
+        typer.Option("--record", help="Write what changed into the ledger of the first run."),
+    ] = False
     as_json: options.Json = False
 
 
 def compare_runs(asked: CompareAsked) -> None:
     """Say what a second run of a day says differently: alerts added, gone and amended.
 
-    Both folders stay as they are. With --json one object a line for each difference, with the
-    alert as either run has it and its place in that run's ledger.
+    Both folders stay as they are, unless --record adds an entry (alert.amended) for each
+    difference to the ledger of the first, naming that of the second by size and root. With --json
+    one object a line for each difference, with the alert as either run has it and its place in
+    that run's ledger.
 
     Examples
     --------
     $ tapewatch alerts compare --data run1 --with run1-again
     $ tapewatch alerts compare --data run1 --with run1-again --json
+    $ tapewatch alerts compare --data run1 --with run1-again --record
     """
     folder = data_folder(None if asked.data is None else str(asked.data), asked.config_file)
     first, second = (_alerts(place) for place in (folder, asked.second))
@@ -47,6 +55,10 @@ def compare_runs(asked: CompareAsked) -> None:
     except OtherFigures as error:
         raise UsageProblem(str(error)) from error
     changed = [one for one in found if one.change != "same"]
+    if asked.record:
+        amendments: Any = import_module("flows.amendments")  # half a second that others need not
+        added = amendments.write_amendments(folder, changed, amendments.shown_by(asked.second))
+        screen.say(f"Wrote {added:,} entries into the ledger of {folder}.")
     if asked.as_json:
         screen.put_json_lines(map(_object, changed))
         return

@@ -15,6 +15,8 @@ from flows.day_order import write_in_order
 from flows.replay import RunOptions, run
 from flows.store import AlertRow, StoreReader
 from lab.simulator import Market, SimulatorConfig
+from ledger.reader import read_entries
+from ledger.verify import verify_data
 
 PLANTS = ("win_rate.units", "futures.cancels", "instant_cancels.count", "otr.number")
 DAY = SimulatorConfig(
@@ -116,3 +118,45 @@ def test_the_commands_tell_what_changed(
     assert call("sort", packed, "--out", "x.ndjson").code == 4
     assert call("sort", "day.ndjson", "--out", "day.ndjson").code == 4
     assert call("sort", "nowhere.ndjson", "--out", "x.ndjson").code == 4
+
+
+def test_what_changed_is_recorded_once_and_both_ledgers_stay_sound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = caller(monkeypatch, capsys)
+    monkeypatch.chdir(tmp_path)
+    Path("day.ndjson").write_bytes(b"".join(delayed(0.05, 2)))
+    assert call("sort", "day.ndjson", "--out", "whole.ndjson").code == 0
+    replay = ("replay", "day.ndjson", "--data", "first", "--json")
+    assert call(*replay).code == 0
+    assert call("replay", "whole.ndjson", "--data", "second", "--json").code == 0
+    before = ledger_lines("first")
+    words = ("alerts", "compare", "--data", "first", "--with", "second", "--json", "--record")
+    changes = [json.loads(line) for line in call(*words).out.splitlines()]
+    assert len(changes) > 1
+    after = ledger_lines("first")
+    assert after[: len(before)] == before
+    added = [json.loads(line) for line in after[len(before) :]]
+    assert [one["kind"] for one in added] == ["alert.amended"] * len(changes)
+    (report,) = verify_data(Path("second"))
+    for entry, change in zip(added, changes, strict=True):
+        body = entry["body"]
+        assert body["change"] == change["change"]
+        for which in ("first", "second"):
+            told = change[which]
+            assert (body[which] is None) == (told is None)
+            if told is not None:
+                assert body[which]["alert_id"] == told["alert_id"]
+                assert body[which]["index"] == told["ledger"]["index"]
+        assert body["second_log"]["root"] == report.head
+    assert "Wrote 0 entries" in call(*words).err
+    assert ledger_lines("first") == after
+    assert json.loads(call(*replay).out)["complete"] is True
+    assert ledger_lines("first")[: len(after)] == after
+    for folder in ("first", "second"):
+        assert call("audit", "verify", "--data", folder).code == 0
+        assert call("doctor", "--data", folder).code == 0
+
+
+def ledger_lines(folder: str) -> list[bytes]:
+    return [entry for _, entry in read_entries(Path(folder) / "ledger" / "monitor")]
