@@ -16,7 +16,7 @@ from detectors.core.contract import Detector
 from detectors.core.registry import build_detectors
 from lab.evaluate.replays import PRICED, Case, Day, Event, Key
 from lab.evaluate.table import Table
-from lab.evaluate.undone import DAYS_BEFORE, NotApplicable, undo
+from lab.evaluate.undone import DAYS_BEFORE, UNDOING, NotApplicable, undo
 from lab.simulator import Market, SimulatorConfig, plant_names
 from schemas.alerts import Finding
 from schemas.events import SECOND_NS
@@ -48,7 +48,6 @@ FIGURES: Final[dict[str, dict[str, Any]]] = {
 _HEAVY: Final = frozenset({"order_rate.day", "busy_seconds.near_threshold"})
 _NONE: Final = "nothing alerted on these days"
 _UNITS: Final = ("round_trip", "order", "fill")
-_COMPARING: Final = frozenset({"certified_cancels", "certified_lifetime"})
 
 
 class Extent(NamedTuple):
@@ -225,5 +224,5 @@ def counterfactuals_table(found: Mapping[str, Any]) -> Table:
 
 def _why(row: Mapping[str, Any]) -> str:
     if row["alerts"] == 0:
-        return DAYS_BEFORE if row["detector"] in _COMPARING else _NONE
+        return _NONE if row["detector"] in UNDOING else DAYS_BEFORE
     return "; ".join(row["not_applicable"])
