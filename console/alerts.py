@@ -10,6 +10,7 @@ import msgspec
 import typer
 
 from console import options, screen
+from console.alert_changes import CompareAsked, compare_runs
 from console.alert_panel import show_alert
 from console.commands import Command, group, takes
 from console.exits import UsageProblem
@@ -19,13 +20,14 @@ from flows.messages import alert_object
 from flows.store import AlertFilter, AlertRow, StoreReader
 
 app = group("""\
-List, show and export alerts.
+List, show, export and compare alerts.
 
 Examples
 --------
 $ tapewatch alerts list --data run1
 $ tapewatch alerts show 3f9a --data run1
 $ tapewatch alerts export --data run1 --format csv > alerts.csv
+$ tapewatch alerts compare --data run1 --with run1-again
 """)
 
 TABLE_ROWS: Final = 50
@@ -172,6 +174,9 @@ def alerts_export(asked: ExportAsked) -> None:
             screen.put_json_lines(alert_object(row) for row in rows)
         else:
             screen.put_csv(EXPORT_COLUMNS, _cells(rows))
+
+
+app.command("compare", cls=Command)(takes(CompareAsked)(compare_runs))
 
 
 def open_store(data: Path | None, config_file: Path | None) -> StoreReader:

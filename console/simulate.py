@@ -9,6 +9,7 @@ import typer
 from console import options, screen
 from console.commands import single, takes
 from console.exits import UsageProblem
+from console.plants import sort_out
 from console.progress import CountProgress
 from flows import clock
 from lab.simulator import Market, SimulatorConfig, plant_names
@@ -40,9 +41,9 @@ class Asked:
         list[str] | None,
         typer.Option(
             "--plants",
-            metavar="NAME",
-            help="Plant this, with or without @STRENGTH; may repeat, or name several with commas. "
-            "By default everything that fits.",
+            metavar="NAME|DIR",
+            help="Plant this, with or without @STRENGTH, or the plant files of a folder; may "
+            "repeat, or name several with commas. By default everything that fits.",
         ),
     ] = None
     as_json: options.Json = False
@@ -59,16 +60,18 @@ def simulate(asked: Asked) -> None:
     --------
     $ tapewatch simulate --events 200000 --seed 1 --out day.ndjson --truth truth.ndjson
     $ tapewatch simulate --events 5000 --accounts 500 --plants win_rate@1.2 --out small.ndjson
+    $ tapewatch simulate --events 20000 --accounts 1000 --plants ./my-plants --out mine.ndjson
     """
-    plants = [name.strip() for text in asked.plants or () for name in text.split(",")]
     try:
+        names, files = sort_out(asked.plants or ())
         market = Market(
             SimulatorConfig(
                 events=asked.events,
                 seed=asked.seed,
                 accounts=asked.accounts,
                 minutes=asked.minutes,
-                plants=tuple(plants) if plants else None,
+                plants=names or None,
+                plant_files=files,
             )
         )
         began_ns = clock.monotonic_ns()

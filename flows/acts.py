@@ -111,7 +111,7 @@ class ActMaker:
             event_time_ns=at_ns,
             actor=ACTOR,
             src=[],
-            rule=_rule_of(alert),
+            rule=rule_of(alert),
             body=_plain(body),
         )
         return Act(draft, StoreBatch(alerts=[alert]))
@@ -137,7 +137,7 @@ class ActMaker:
             event_time_ns=at_ns,
             actor=ACTOR,
             src=[],
-            rule=None if rule is None else _rule_of(rule),
+            rule=None if rule is None else rule_of(rule),
             body=_plain(body),
         )
         return Act(
@@ -160,7 +160,7 @@ class ActMaker:
             event_time_ns=alert.event_time_ns,
             actor=ACTOR,
             src=[],
-            rule=_rule_of(alert),
+            rule=rule_of(alert),
             body=_plain(body),
         )
         return Act(draft)
@@ -280,7 +280,8 @@ class ActMaker:
         )
 
 
-def _rule_of(alert: AlertRow) -> dict[str, Any]:
+def rule_of(alert: AlertRow) -> dict[str, Any]:
+    """Return an alert's rule as entries name it."""
     rule = alert.rule
     return {"id": rule.id, "version": rule.version, "config_hash": rule.parameters_hash}
 

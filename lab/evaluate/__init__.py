@@ -4,14 +4,28 @@ It can prove us wrong: the counts of false alarms are printed beside the bound f
 where the test's conditions do not hold, and delays beside those of an oracle that knows the truth.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from msgspec import to_builtins
 
 from lab.bench import machine
-from lab.evaluate import baselines, bursts, layers, nulls, power, shares, streams, traps
+from lab.evaluate import (
+    baselines,
+    bursts,
+    counterfactuals,
+    layers,
+    nulls,
+    planted,
+    power,
+    real,
+    shares,
+    streams,
+    traps,
+)
 from lab.evaluate.sizes import FULL, QUICK
+from lab.simulator import FilePlant
 
 SEED: Final = 20261123
 
@@ -34,8 +48,9 @@ def run(*, quick: bool, say: Callable[[str], None]) -> dict[str, Any]:
         after so many units), ``traps`` (alarms a day on accounts that did nothing wrong),
         ``baselines`` and ``layers``; of cancel ratios ``share_edges`` (at the null),
         ``share_families`` (innocents), ``share_plants`` and ``share_delays``, and the same of
-        bursts; of null families as streams ``stream_tests`` and ``stream_families``; and
-        ``charts`` (see ``lab.bench.plot``).
+        bursts; of null families as streams ``stream_tests`` and ``stream_families``;
+        ``counterfactuals`` (held to what they say by replay); and ``charts`` (see
+        ``lab.bench.plot``).
     """
     sizes = QUICK if quick else FULL
     say(f"False alarms while the null holds, and where it does not: {sizes.seeds} seeds each.")
@@ -54,6 +69,9 @@ def run(*, quick: bool, say: Callable[[str], None]) -> dict[str, Any]:
     found_streams = streams.measure(sizes, SEED)
     say(f"Layering among makers who quote anew: {sizes.mornings} mornings.")
     found_layers = layers.measure(sizes, SEED)
+    say("Counterfactuals, replayed: every alert of days with low figures.")
+    extent = counterfactuals.QUICK if quick else counterfactuals.FULL
+    found_counterfactuals = counterfactuals.measure(extent, SEED)
     return {
         "machine": machine.describe(),
         "commit": machine.commit(),
@@ -68,5 +86,37 @@ def run(*, quick: bool, say: Callable[[str], None]) -> dict[str, Any]:
         **{f"burst_{name}": to_builtins(rows) for name, rows in found_bursts._asdict().items()},
         **{f"stream_{name}": to_builtins(rows) for name, rows in found_streams._asdict().items()},
         "layers": to_builtins(found_layers),
+        "counterfactuals": to_builtins(found_counterfactuals),
         "charts": [to_builtins(power.chart(named, sizes))],
+    }
+
+
+def run_plants(
+    plants: Sequence[FilePlant], *, quick: bool, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Say which plants from files are named: ``planted`` (see ``lab.evaluate.planted``)."""
+    sizes = planted.QUICK if quick else planted.FULL
+    return {
+        "machine": machine.describe(),
+        "commit": machine.commit(),
+        "seed": SEED,
+        "planted": to_builtins(planted.measure(plants, sizes, SEED, say)),
+    }
+
+
+def run_samples(folder: Path, *, say: Callable[[str], None]) -> dict[str, Any]:
+    """Look at real market files in a folder (see ``lab.evaluate.real``).
+
+    Raises
+    ------
+    FileNotFoundError
+        If one of them is not there.
+    """
+    say("A real day of Shanghai with abuse put in, and 81 seconds of real accounts.")
+    found = real.measure(folder, SEED)
+    return {
+        "machine": machine.describe(),
+        "commit": machine.commit(),
+        "seed": SEED,
+        **{f"real_{name}": to_builtins(rows) for name, rows in found._asdict().items()},
     }

@@ -9,7 +9,7 @@ for a test with a bound, which should say so.
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import orjson
@@ -180,11 +180,18 @@ def _planted(
     for number, time_ns in enumerate(times.tolist()):
         head = {"source": "sse", "account_id": account, "order_id": f"{account}-{number}"}
         order = {key: model[key] for key in ("instrument", "venue", "side", "price")}
-        new = {"kind": "order.new", "event_id": f"{account}-{number}-new", "event_time_ns": time_ns}
+        new: dict[str, object] = {
+            "kind": "order.new",
+            "event_id": f"{account}-{number}-new",
+            "event_time_ns": time_ns,
+        }
         made.append((time_ns, orjson.dumps(new | head | order | {"quantity": 100})))
         if number < plant.cancels:
             gone_ns = time_ns + int(rng.integers(SECOND_NS // 20, SECOND_NS // 2))
-            gone = {"kind": "order.cancel", "event_id": f"{account}-{number}-gone"}
+            gone: dict[str, object] = {
+                "kind": "order.cancel",
+                "event_id": f"{account}-{number}-gone",
+            }
             gone |= {"event_time_ns": gone_ns, "reason": "user", "quantity": 100}
             made.append((gone_ns, orjson.dumps(gone | head)))
     return made
@@ -247,8 +254,3 @@ def missing_wins(won: Sequence[bool]) -> int:
         scores *= 1 + shares * gain
         wins += 1
     return wins
-
-
-def to_rows(found: RealMeasured) -> dict[str, Any]:
-    """Return the tables by name, as ``lab.evaluate.run`` returns them."""
-    return {f"real_{name}": rows for name, rows in found._asdict().items()}

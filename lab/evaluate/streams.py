@@ -33,7 +33,7 @@ from schemas.columns import HashKey
 from schemas.scan import Scanner
 
 WIN_RATE: Final = "certified.win_rate"
-TESTS: Final = ("peers.cancels", "peers.lifetime", WIN_RATE)
+TESTS: Final = ("peers.cancels", "peers.lifetime", "peers.burst", WIN_RATE)
 POLICY: Final = ("cn.instant_cancels", "cn.order_rate.second", "eu.otr.number")
 CONTROL_NAME: Final = "control"
 ALL: Final = "all null families"
@@ -140,7 +140,8 @@ def rules(sizes: Sizes) -> list[RuleSpec]:
         if test == WIN_RATE:
             own["simulated_only"] = False
         else:
-            own["baseline_units_min"] = sizes.stream_past_units
+            past = "windows" if test == "peers.burst" else "units"
+            own[f"baseline_{past}_min"] = sizes.stream_past_units
         found += [
             structs.replace(
                 known[test],

@@ -5,6 +5,9 @@ from textwrap import fill
 from typing import Any, Final
 
 from lab.evaluate.burst_tables import burst_tables
+from lab.evaluate.counterfactuals import counterfactuals_table
+from lab.evaluate.planted import planted_tables
+from lab.evaluate.real_tables import real_tables
 from lab.evaluate.share_tables import share_tables
 from lab.evaluate.stream_tables import stream_tables
 from lab.evaluate.table import Table, interval, number, percents, verdict
@@ -14,6 +17,10 @@ _WIDTH: Final = 105  # of a page's lines
 
 def tables(found: Mapping[str, Any]) -> list[Table]:
     """Return an evaluation's tables; ``found`` is what ``lab.evaluate.run`` returned."""
+    if "planted" in found:
+        return planted_tables(found["planted"])
+    if "real_plants" in found:
+        return real_tables(found)
     makers = (_nulls, _delays, _power, _traps, _baselines)
     return [
         *(make(found) for make in makers),
@@ -21,6 +28,7 @@ def tables(found: Mapping[str, Any]) -> list[Table]:
         *burst_tables(found),
         *stream_tables(found),
         _layers(found),
+        counterfactuals_table(found),
     ]
 
 

@@ -134,7 +134,8 @@ def _profits(rng: np.random.Generator, wins: Bools, chances: Floats, trap: Trap)
     sizes = np.exp(rng.normal(0, 0.5, wins.shape)) * _GAIN_E8
     if not trap.has_edge:
         sizes *= np.where(wins, 1.0, chances / (1 - chances))
-    return np.maximum(sizes, 1).astype(np.int64)
+    profits: Ints = np.maximum(sizes, 1).astype(np.int64)
+    return profits
 
 
 def named_naively(wins: Bools) -> int:

@@ -7,11 +7,11 @@ from typing import Final
 import exchange_calendars  # type: ignore[import-untyped]  # the package carries no types
 from msgspec import Struct
 
+from lab.simulator.plant_files import STRENGTHS, FilePlant
 from lab.simulator.venues import INSTRUMENTS_MIN, VENUES
 
 EVENTS_PER_ACCOUNT_MAX: Final = 1_000
 MINUTES_MIN: Final = 5
-STRENGTHS: Final = (0.8, 0.99, 1.0, 1.2, 3.0)
 
 
 class SimulatorConfig(Struct, frozen=True, kw_only=True):
@@ -40,6 +40,9 @@ class SimulatorConfig(Struct, frozen=True, kw_only=True):
     prevalence
         Share of accounts that carry an abusive plant; the chosen plants are repeated or thinned
         out to meet it. None: each chosen plant once.
+    plant_files
+        Plants from files, see ``load_plants``, each at its own strengths; ``plants`` None then
+        means no others.
     """
 
     events: int = 200_000
@@ -51,6 +54,7 @@ class SimulatorConfig(Struct, frozen=True, kw_only=True):
     plants: tuple[str, ...] | None = None
     strengths: tuple[float, ...] = STRENGTHS
     prevalence: float | None = None
+    plant_files: tuple[FilePlant, ...] = ()
 
 
 class Truth(Struct, frozen=True, kw_only=True):

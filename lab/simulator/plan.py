@@ -10,6 +10,8 @@ import numpy as np
 from lab.simulator import tape
 from lab.simulator.config import SimulatorConfig, Truth
 from lab.simulator.lookalikes import LOOK_ALIKES, VARIANTS, LookAlike
+from lab.simulator.plant_files import FilePlant
+from lab.simulator.plant_steps import perform, rehearse
 from lab.simulator.plants import FAMILIES, REPORTING, Family
 from lab.simulator.prices import Prices
 from lab.simulator.script import Script
@@ -30,9 +32,16 @@ _OTHER_KIND: Final = {"market_maker": "hedge", "hedge": "market_maker"}
 class Task:
     """One plant to be made."""
 
-    what: Family | LookAlike
+    what: Family | LookAlike | FilePlant
     strength: float
     variant: str = ""
+
+    @property
+    def is_innocent(self) -> bool:
+        """Whether it only looks abusive."""
+        if isinstance(self.what, FilePlant):
+            return self.what.says.innocent
+        return isinstance(self.what, LookAlike)
 
     @property
     def name(self) -> str:
@@ -98,9 +107,10 @@ class Plan:
             The plants asked for do not fit into the events or accounts asked for.
         """
         accounts = iter(self._order)
-        if self._config.plants is None:
+        if self._config.plants is None and not self._config.plant_files:
             return self._make_what_fits(accounts)
-        tasks = self._thin(named_tasks(self._config.plants, self._config.strengths))
+        tasks = named_tasks(self._config.plants or (), self._config.strengths)
+        tasks = self._thin(tasks + file_tasks(self._config.plant_files))
         self._refuse_without_close(tasks)
         made = self._make_all(tasks, accounts)
         if len(made) < len(tasks):
@@ -156,12 +166,12 @@ class Plan:
         """Repeat or leave out abusive plants until their share of accounts is the prevalence."""
         if self._config.prevalence is None:
             return tasks
-        abusive = [task for task in tasks if isinstance(task.what, Family)]
+        abusive = [task for task in tasks if not task.is_innocent]
         wanted = round(self._config.prevalence * self._config.accounts) if abusive else 0
         rng = np.random.default_rng([self._config.seed, 31])
         shuffled = [abusive[i] for i in rng.permutation(len(abusive)).tolist()]
         repeated = [shuffled[i % len(shuffled)] for i in range(wanted)]
-        return repeated + [task for task in tasks if isinstance(task.what, LookAlike)]
+        return repeated + [task for task in tasks if task.is_innocent]
 
     def _make(self, task: Task, accounts: tuple[int, ...]) -> Planted:
         what = task.what
@@ -174,12 +184,13 @@ class Plan:
         tables = script.finish()
         # What alone would be too slow is not, where it must fit into a few minutes.
         reports = VENUES[what.venue].group == XSGE.group and REPORTING not in rules
+        reports = reports and not isinstance(what, FilePlant)  # whose author says what is expected
         truth = tuple(
             Truth(
                 account_id=self._ids[account],
                 behaviour=task.name,
                 strength=task.strength,
-                innocent=isinstance(what, LookAlike),
+                innocent=task.is_innocent,
                 registered=VARIANTS.get(task.variant, False),
                 start_ns=start_ns,
                 end_ns=end_ns,
@@ -202,7 +213,7 @@ class Plan:
             on_file=self._on_file(task, script),
         )
 
-    def _quiet_one(self, what: Family | LookAlike) -> int | None:
+    def _quiet_one(self, what: Family | LookAlike | FilePlant) -> int | None:
         """Return an instrument that nobody else trades, where the behaviour needs one."""
         if not what.alone:
             return None
@@ -237,6 +248,10 @@ def _build(task: Task, script: Script) -> tuple[tuple[str, ...], float]:
         value = what.value(task.strength)
         what.build(script, value)
         return ((what.rule,) if what.alerts(value) else ()), value / what.figure
+    if isinstance(what, FilePlant):
+        perform(what, task.strength, script)
+        rules = what.says.rules if task.strength >= what.expects_from else ()
+        return rules, what.value(task.strength) / what.base
     what.build(script)
     return (() if VARIANTS.get(task.variant, False) else what.rules), what.reached
 
@@ -282,6 +297,23 @@ def named_tasks(names: Sequence[str], strengths: Sequence[float]) -> list[Task]:
     return tasks
 
 
+def file_tasks(plants: Sequence[FilePlant]) -> list[Task]:
+    """Return the tasks of plants from files, each at its own strengths.
+
+    Raises
+    ------
+    PlantFileError
+        A plant has the name of a built-in one or of another file's, or cannot be carried out.
+    """
+    rehearse(plants)
+    taken = set(plant_names())
+    for plant in plants:
+        if plant.name in taken:
+            plant.refuse("name", "a name of its own", f"{plant.name!r}, which is taken")
+        taken.add(plant.name)
+    return [Task(plant, strength) for plant in plants for strength in plant.strengths]
+
+
 def _strength(text: str, strength: str) -> float:
     try:
         value = float(strength)
@@ -306,7 +338,7 @@ def _event_count(group: Sequence[Planted]) -> int:
 
 def _registrations(task: Task, script: Script) -> list[dict[str, Any]]:
     """Return what is on file for a look-alike's variant."""
-    kind = "" if isinstance(task.what, Family) else task.what.registration
+    kind = task.what.registration if isinstance(task.what, LookAlike) else ""
     if not kind or task.variant in {"unregistered", "claimed"}:
         return []
     day = script.session.day_start_ns

@@ -9,7 +9,7 @@ from lab.simulator import tape
 from lab.simulator.ordinary import EXTRA_SHARES
 from lab.simulator.prices import Prices
 from lab.simulator.tape import Table
-from lab.simulator.venues import Instrument, Session
+from lab.simulator.venues import CONTINUOUS, Instrument, Session
 from schemas.events import SECOND_NS
 
 _ORDER_COLUMNS: Final = ("instrument", "side", "order_type", "time_in_force", "claim", "account")
@@ -61,6 +61,11 @@ class Script:
         """The instrument the behaviour is about."""
         return self.listed[0]
 
+    @property
+    def breaks(self) -> int:
+        """How many breaks cut continuous trading in parts."""
+        return int(np.count_nonzero(self.session.phase == CONTINUOUS)) - 1
+
     def window(self, share: float) -> tuple[int, int]:
         """Return start and length of a stretch of continuous trading, ``share`` of all of it.
 
@@ -104,6 +109,18 @@ class Script:
         """Return the price of an order."""
         return self._price[order]
 
+    def lot_of(self, order: int) -> int:
+        """Return the lot of an order's instrument."""
+        return self.instruments[self._orders[order][0]].lot
+
+    def side_of(self, order: int) -> int:
+        """Return the side of an order."""
+        return self._orders[order][1]
+
+    def force_of(self, order: int) -> int:
+        """Return how long an order is in force."""
+        return self._orders[order][3]
+
     def left_of(self, order: int) -> int:
         """Return what is left of an order."""
         return self._left[order]
@@ -138,10 +155,10 @@ class Script:
         self._note(tape.NEW, order, at, price, quantity, 0)
         return order
 
-    def replace(self, order: int, at: int) -> None:
-        """Move an open order one tick towards the market and keep its quantity."""
+    def replace(self, order: int, at: int, ticks: int = 1) -> None:
+        """Move an open order some ticks towards the market and keep its quantity."""
         instrument, side = self._orders[order][:2]
-        self._price[order] += self.tick(instrument) * (1 if side == tape.BUY else -1)
+        self._price[order] += ticks * self.tick(instrument) * (1 if side == tape.BUY else -1)
         self._note(tape.REPLACE, order, at, self._price[order], self._left[order], 0)
 
     def cancel(self, order: int, at: int, reason: int = tape.USER) -> None:

@@ -70,6 +70,12 @@ def test_layerers_within_the_rule_are_found_and_few_makers_named(found: dict[str
     assert share["makers"] > share["found"], "who looks at cancels alone names makers"
 
 
+def test_no_counterfactual_is_refuted_by_replay(found: dict[str, Any]) -> None:
+    rows = found["counterfactuals"]
+    assert sum(row["confirmed"] for row in rows) > 300
+    assert [row["rule"] for row in rows if row["refuted"]] == []
+
+
 def test_the_same_seed_gives_the_same_figures(found: dict[str, Any]) -> None:
     again = evaluate.run(quick=True, say=lambda _sentence: None)
     assert json.dumps(again) == json.dumps(found)

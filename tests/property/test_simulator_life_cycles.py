@@ -2,17 +2,20 @@
 
 import datetime as dt
 import json
+import re
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import msgspec
 import numpy as np
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, event, given, settings
 from hypothesis import strategies as st
 
-from lab.simulator import Market, SimulatorConfig
+from lab.simulator import FilePlant, Market, PlantFileError, SimulatorConfig
+from lab.simulator.plant_files import PlantFile
 from lab.simulator.profit import TRIP_LOST, TRIP_OPEN, TRIP_WON, realize
 from lab.simulator.typeset import Typesetter
 from schemas.columns import HashKey
@@ -247,6 +250,79 @@ def test_plants_keep_every_order_and_position_consistent(minutes: int | None) ->
     assert {order.ended_by for order in book.orders.values()} == {
         "", "its last fill", "order.cancel", "order.reject", "order.expire",
     }  # fmt: skip
+
+
+LABELS = st.sampled_from(["a", "b", "c"])
+SMALL_STEPS = st.one_of(
+    st.fixed_dictionaries(
+        {"do": st.just("wait"), "s": st.floats(0, 20), "jitter_s": st.floats(0, 9)}
+    ),
+    st.fixed_dictionaries(
+        {
+            "do": st.just("enter"), "order": LABELS, "side": st.sampled_from(["buy", "sell"]),
+            "lots": st.integers(1, 50), "ticks": st.integers(-9, 30),
+            "ticks_more": st.integers(-2, 2), "type": st.sampled_from(["limit", "ioc", "fok"]),
+            "who": st.sampled_from(["account", "partner"]),
+        },
+        optional={"beside": LABELS},
+    ),
+    st.fixed_dictionaries({"do": st.just("replace"), "order": LABELS, "ticks": st.integers(-5, 5)}),
+    st.fixed_dictionaries({"do": st.just("cancel"), "order": LABELS, "all": st.booleans()}),
+    st.fixed_dictionaries(
+        {"do": st.just("fill"), "order": LABELS, "share": st.floats(0.01, 1)},
+        optional={"against": LABELS},
+    ),
+)  # fmt: skip
+REPEATS = st.fixed_dictionaries(
+    {
+        "do": st.just("repeat"),
+        "times": st.integers(1, 30),
+        "steps": st.lists(SMALL_STEPS, min_size=1, max_size=6),
+    }
+)
+FILES = st.fixed_dictionaries(
+    {
+        "name": st.just("tried"),
+        "venue": st.sampled_from(sorted(HOURS)),
+        "instruments": st.sampled_from(["listed", "quiet", 3]),
+        "account": st.sampled_from(["real", "simulated"]),
+        "innocent": st.just(True),
+        "partner": st.just("stranger"),
+        "steps": st.lists(st.one_of(SMALL_STEPS, REPEATS), min_size=1, max_size=6),
+    },
+    optional={"before_close_s": st.floats(600, 1_200)},
+)
+BEGUN = [
+    {"do": "enter", "order": "a", "side": "buy", "lots": 9, "ticks": 0},
+    {"do": "enter", "order": "b", "side": "sell", "lots": 9, "ticks": 0, "who": "partner"},
+    {"do": "enter", "order": "c", "side": "buy", "lots": 9, "ticks": 0},
+]
+
+
+@settings(max_examples=40, deadline=None, phases=(Phase.explicit, Phase.generate))
+@given(raw=FILES, seed=st.integers(0, 2**32))
+def test_plants_from_files_keep_every_order_consistent_or_are_refused(
+    raw: dict[str, Any], seed: int
+) -> None:
+    says = msgspec.convert(raw | {"steps": [*BEGUN, *raw["steps"]]}, PlantFile)
+    plant = FilePlant(says, "tried.toml")
+    config = SimulatorConfig(events=9_000, accounts=60, seed=seed, plant_files=(plant,))
+    refused = refusal_of(plant, config)
+    if refused:
+        event("refused")
+        assert re.match(r"tried\.toml: [\w. '\[\]]+: (\w+: )?expected .+; got .+", refused)
+    else:
+        event("planted")
+        check(config)
+
+
+def refusal_of(plant: FilePlant, config: SimulatorConfig) -> str:
+    try:
+        plant.check()
+        Market(config).truth()
+    except PlantFileError as error:
+        return str(error)
+    return ""
 
 
 def naive_realize(fills: list[tuple[int, int, int, int]]) -> list[tuple[Decimal | None, int]]:
