@@ -9,7 +9,7 @@ from rich.table import Table
 from console import options, screen
 from console.commands import Command, group, takes
 from console.notices import control_place
-from detectors.core.contract import FixedGroup
+from detectors.core.contract import Fixed, FixedGroup
 from detectors.core.ranking import Review
 from flows.control import ControlLog
 from flows.control_topic import open_control
@@ -145,11 +145,18 @@ def _fixed_table(fixed: list[FixedGroup]) -> Table:
             found.claim,
             f"{found.accounts:,}",
             f"{found.tested:,}",
-            f"{found.bucket_orders:,}",
+            _stretch(found),
             _share(found.autocorrelation_ppm),
             _share(found.peer_ppm),
         )
     return table
+
+
+def _stretch(found: Fixed) -> str:
+    """Spell what is bet on as one: so many orders, or so many minutes."""
+    if found.window_s:
+        return f"{found.window_s // 60} min"
+    return f"{found.bucket_orders:,}" if found.bucket_orders else "-"
 
 
 def _share(ppm: int | None) -> str:

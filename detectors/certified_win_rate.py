@@ -6,8 +6,9 @@ than luck does; of all accounts for which the null holds, no more are named a da
 says, on average, however they depend on each other. That is the difference to `win_rate`, which is
 policy and names ten lucky round trips. A true 95 % against a null of 90 % takes some hundred round
 trips to certify; until then there is no conclusion, and near the end headroom says how many wins
-are missing. What the wins are worth is not looked at: small wins and rare great losses can be
-certified too, so read the profit and the largest loss beside it.
+are missing. Who takes small gains and rare large losses wins often and earns nothing, so the null
+is at least the share at which the account's own earlier gains and losses break even. Losses that
+were never closed are not known here: the evidence says so where no round trip of a run lost.
 
 The bound holds while a tenth more accounts trade than were planned for, and none beyond: see
 `accounts_planned`.
@@ -43,9 +44,11 @@ from detectors.core.contract import (
 )
 from detectors.core.emit import COMMON_STATE, begin_day, emit_step, remember
 from detectors.core.memory import FindingBuffer, SubjectState, admit
+from detectors.core.payoff import PAYOFF, break_even, forget_payoff, note_payoff
 from detectors.core.won_units import (
     COUNTS,
     MONEY,
+    PNL_E8,
     PPM,
     count_units,
     forget_units,
@@ -54,7 +57,7 @@ from detectors.core.won_units import (
     write_units,
 )
 from detectors.core.wording import count_of, standing
-from schemas.jit import Int, kernel
+from schemas.jit import kernel
 
 STATE: Final = np.dtype(
     [
@@ -62,10 +65,27 @@ STATE: Final = np.dtype(
         ("alarms", "<u4"),
         *SCORES,
         *MONEY,
+        *PAYOFF,
         *COUNTS,
     ]
 )
-MISSING, ALARMS = 4, 5  # numbers of a finding, behind those of the units
+MISSING, ALARMS, NULL_PPM, BREAK_EVEN_PPM = range(4, 8)  # of a finding, behind those of the units
+
+
+# What the wins of a run are worth, for people: it annotates, and decides nothing.
+_EDGES: Final = {
+    "money": "The run has money to show for it.",
+    "payoff": "Its losses outweigh its wins, so its payoffs explain it.",
+    "open losers": "None of its round trips lost: losers that are still open would explain it.",
+}
+
+
+def _edge_of(finding: np.void) -> str:
+    """Return the label of ``_EDGES`` that fits a finding."""
+    units, wins, _ = units_of(finding)
+    if units == wins:
+        return "open losers"
+    return "money" if int(finding["numbers"][PNL_E8]) > 0 else "payoff"
 
 
 class Params(Struct, frozen=True, kw_only=True):
@@ -83,6 +103,8 @@ class Params(Struct, frozen=True, kw_only=True):
         Among how many accounts it is shared; the bound holds for a tenth more.
     simulated_only
         Look at simulated trading only.
+    payoff_aware
+        Raise the null to the share of wins at which the account's own gains and losses break even.
     """
 
     null_rate: Annotated[float, Meta(gt=0, lt=1)] = 0.90
@@ -90,6 +112,7 @@ class Params(Struct, frozen=True, kw_only=True):
     tests: Annotated[int, Meta(ge=1)] = 7
     accounts_planned: Annotated[int, Meta(ge=1)] = 100_000
     simulated_only: bool = True
+    payoff_aware: bool = True
 
     @property
     def budget(self) -> float:
@@ -104,10 +127,11 @@ def _meet(subject: Any, step: Any, memory: Any) -> None:
     if step["what"] & TRIPS_RESTART:
         clear(subject)
         forget_units(subject)
+        forget_payoff(subject)
 
 
 @kernel
-def _count(subject: Any, step: Any, null_ppm: Int) -> None:
+def _count(subject: Any, step: Any, null: Any) -> None:
     """Count a round trip into the run at hand, which is over once it is within the null.
 
     A run's share won is above the null from its first round trip on. There is one whenever an
@@ -117,6 +141,7 @@ def _count(subject: Any, step: Any, null_ppm: Int) -> None:
         subject["onset_ns"] = step["time_ns"]
     pnl_e8 = step["trip_pnl_e8"]
     count_units(subject, np.int64(1), np.int64(pnl_e8 > 0), pnl_e8)
+    null_ppm = np.int64(np.round(null * PPM))
     if np.int64(subject["wins"]) * PPM <= null_ppm * np.int64(subject["units"]):
         forget_units(subject)
 
@@ -127,11 +152,11 @@ def follow_bets(
 ) -> None:
     """Settle every round trip's bets, then grant what accrued for the next one.
 
-    ``figures`` = (outcome of a win, the null in millionths, budget in 24 hours, the most that as
-    many wins as a ring holds multiply a score by, bits of ``what`` that a step must have all of); a
-    loss is -1. ``staked`` has shape (BETS,). O(n), no allocation.
+    ``figures`` = (the policy's null, 1 where payoffs may raise it, budget in 24 hours, the most
+    that as many wins as a ring holds multiply a score by, bits of ``what`` that a step must have
+    all of). The outcome of a loss is -1. ``staked`` has shape (BETS,). O(n), no allocation.
     """
-    gain, null_ppm, budget, reach, needed = figures
+    least, payoff_aware, budget, reach, needed = figures
     for i in range(len(steps)):
         step = steps[i]
         if step["what"] & needed != needed:
@@ -141,7 +166,11 @@ def follow_bets(
             continue
         subject = memory.rows[row]
         _meet(subject, step, memory)
-        _count(subject, step, null_ppm)
+        even = break_even(subject)  # by what was before
+        null = max(least, even) if payoff_aware else least
+        gain = (1.0 - null) / null
+        note_payoff(subject, step["trip_pnl_e8"])
+        _count(subject, step, null)
         total = settle(subject, staked, gain if step["trip_pnl_e8"] > 0 else -1.0)
         # While this is below 1, no finding is due within as many rows as a ring holds.
         is_near = (total + RECENT * budget) * reach >= 1.0
@@ -155,6 +184,8 @@ def follow_bets(
         write_units(record, subject)
         record["numbers"][MISSING] = missing
         record["numbers"][ALARMS] = subject["alarms"]
+        record["numbers"][NULL_PPM] = np.int64(np.round(null * PPM))
+        record["numbers"][BREAK_EVEN_PPM] = np.int64(np.round(even * PPM))
         if phase != HEADROOM:
             forget_units(subject)  # what comes now is evidence anew
 
@@ -175,26 +206,28 @@ class CertifiedWinRate(Detector):
     def update(self, steps: Steps, state: SubjectState, out: FindingBuffer) -> None:
         """See ``Detector.update``."""
         p, memory, staked = self.params, state.memory(), shares()
-        gain = (1 - p.null_rate) / p.null_rate
-        reach = most_of(gain) ** RECENT
+        reach = most_of((1 - p.null_rate) / p.null_rate) ** RECENT
         needed = TRIP | (SIMULATED if p.simulated_only else 0)
-        figures = (gain, round(p.null_rate * PPM), p.budget, reach, needed)
+        figures = (p.null_rate, int(p.payoff_aware), p.budget, reach, needed)
         follow_bets(steps, self.selection, figures, staked, memory, out.records, out.count)
 
     def explain(self, finding: np.void) -> Explanation:
         """See ``Detector.explain``."""
         p = self.params
         units, wins, rate = units_of(finding)
+        null = int(finding["numbers"][NULL_PPM]) / PPM
         why = (
             f"{wins:,} of {count_of(units, 'round trip')} in one run made money ({rate:.1%}): more "
-            f"than luck explains where at most {p.null_rate:.0%} are won. Of all accounts of which "
-            f"that holds, at most {p.alarms_a_day:g} a day are named by all tests together, on "
-            "average."
+            f"than luck explains where at most {null:.1%} are won{self._whose(finding)}. "
+            f"{_EDGES[_edge_of(finding)]} Of all accounts of which that holds, at most "
+            f"{p.alarms_a_day:g} a day are named by all tests together, on average."
         ) + standing(finding, self.rule)
         evidence = {
             "unit": "round_trip",
             **units_evidence(finding),
-            "null_rate_ppm": round(p.null_rate * PPM),
+            "null_rate_ppm": int(finding["numbers"][NULL_PPM]),
+            "break_even_ppm": int(finding["numbers"][BREAK_EVEN_PPM]) or None,
+            "edge": _edge_of(finding),
             "alarms_so_far": int(finding["numbers"][ALARMS]),
             "budget_alarms_a_day_ppm": round(p.alarms_a_day * PPM),
             "budget_tests": p.tests,
@@ -208,6 +241,10 @@ class CertifiedWinRate(Detector):
             "text": "would not have fired here had the last round trip not made money",
         }
         return Explanation(why, evidence, counterfactual)
+
+    def _whose(self, finding: np.void) -> str:
+        is_own = int(finding["numbers"][NULL_PPM]) > round(self.params.null_rate * PPM)
+        return ", as its own gains and losses break even there" if is_own else ""
 
     def nearness(self, finding: np.void) -> Nearness:
         """See ``Detector.nearness``: round trips so far, and with the wins that are missing."""

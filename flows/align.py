@@ -236,7 +236,7 @@ def tallies_in_order(columns: SentColumns) -> SentColumns:
     rows = columns.rows
     if len(rows) <= 1:
         return columns
-    keys = (rows["kind"], rows["position"], rows["event_time_ns"])
+    keys = (rows["size"], rows["kind"], rows["position"], rows["event_time_ns"])
     return SentColumns(rows.take(np.lexsort(keys)), columns.raw)
 
 

@@ -555,6 +555,16 @@ def win_rate(
     return found
 
 
+def break_even(profits: Sequence[int]) -> float:
+    """Return the share of wins at which such profits earn nothing, the largest loss once more."""
+    gains = [profit for profit in profits if profit > 0]
+    losses = [-profit for profit in profits if profit <= 0]
+    if not gains or not losses:
+        return 0.0
+    loss, gain = (sum(losses) + max(losses)) / (len(losses) + 1), sum(gains) / len(gains)
+    return loss / (loss + gain)
+
+
 def certified_win_rate(
     steps: Sequence[Step | None], null_rate: float, budget: float
 ) -> list[Found]:
@@ -564,17 +574,21 @@ def certified_win_rate(
     trips: dict[Any, list[bool]] = defaultdict(list)
     days: dict[Any, int] = {}
     alarmed: set[tuple[Any, int]] = set()
+    profits: dict[Any, list[int]] = defaultdict(list)
     for row, step, account in seen_by(steps, c.TRIP, "account"):
         day = days[account] = max(days.get(account, step.day), step.day)
         bank = banks.setdefault(account, Bank(budget))
         if step.what & c.TRIPS_RESTART:
             trips[account].clear()
+            profits[account].clear()
             bank.scores = [0.0] * len(bank.scores)
         is_won = step.trip_pnl_e8 > 0
+        null = max(null_rate, break_even(profits[account]))
         trips[account].append(is_won)
-        if sum(trips[account]) <= null_rate * len(trips[account]):
+        profits[account].append(step.trip_pnl_e8)
+        if sum(trips[account]) * 10**6 <= round(null * 10**6) * len(trips[account]):
             trips[account].clear()  # the run is over
-        if bank.settle((1 - null_rate) / null_rate if is_won else -1.0):
+        if bank.settle((1 - null) / null if is_won else -1.0):
             phase = "growth" if (account, day) in alarmed else "opening"
             alarmed.add((account, day))
             found.append((row, phase, account, (len(trips[account]), sum(trips[account]))))

@@ -3,7 +3,12 @@
 from typing import Any
 
 import numpy as np
+import pytest
+from detector_kit import feed
+from naive_detectors import Step, naive_steps
 
+from detectors.core.stage import StageOutput
+from schemas.columns import EventColumns
 from schemas.events import SECOND_NS
 
 START_NS = 1_772_582_400 * SECOND_NS
@@ -59,3 +64,37 @@ def share_cancelled(summary: dict[str, float]) -> float:
 
 def no_number(summary: dict[str, float]) -> float:
     return float("nan") * summary["orders"]
+
+
+def tiers_of(events: list[Event]) -> dict[int, tuple[str, str]]:
+    files = [(row, e) for row, e in enumerate(events) if e["kind"] == "ref.account"]
+    return {row: (e["account_id"], e["tier"]) for row, e in files}
+
+
+def steps_of(events: list[Event], config: dict[str, Any]) -> list[Step | None]:
+    """Return the steps, an account at a time: nothing is late or repeated here."""
+    steps: list[Step | None] = [None] * len(events)
+    for account in {event["account_id"] for event in events}:
+        rows = [row for row, event in enumerate(events) if event["account_id"] == account]
+        own = naive_steps([events[row] for row in rows], **config)
+        for row, step in zip(rows, own, strict=True):
+            steps[row] = step
+    return steps
+
+
+def tallies_seen(
+    stage: Any, kind: int, columns: EventColumns, sizes: list[int], between: Any
+) -> list[Any]:
+    """Feed a stage, reborn in between, and return the tallies of one kind that it compared."""
+    got: list[Any] = []
+    take = type(stage.peers).take
+
+    def watch(self: Any, tallies: Any) -> StageOutput:
+        got.extend(row for row in tallies.rows if len(tallies) and row["kind"] == kind)
+        output: StageOutput = take(self, tallies)
+        return output
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(stage.peers), "take", watch)
+        feed(stage, columns, sizes, between)
+    return got

@@ -169,7 +169,9 @@ class Nearness(NamedTuple):
     figure: float
 
 
-Claim = Literal["claimed", "few peers", "few buckets", "clustered", "no lifetime", "policy"]
+Claim = Literal[
+    "claimed", "few peers", "few buckets", "clustered", "uneven", "no lifetime", "policy"
+]
 
 
 class Fixed(Struct, frozen=True, kw_only=True):
@@ -185,12 +187,15 @@ class Fixed(Struct, frozen=True, kw_only=True):
         Accounts of the group; those with enough of a past; of these, those whose null would be
         above what a test can use; and those tested until the next close.
     bucket_orders
-        Orders of a bucket; 0 where no bound is claimed.
+        Orders of a bucket; 0 where no bound is claimed, and where windows are looked at.
+    window_s
+        Seconds of a window; 0 where no bound is claimed, and where orders are.
     autocorrelation_ppm
-        How much a bucket says of the next one, at that size or else at the largest with enough of
-        them; in millionths. None: too few.
+        How much a bucket or window says of the next one, at that size or else at the largest with
+        enough of them; in millionths. None: too few.
     peer_ppm
-        What one account in twenty exceeded; None: never fixed.
+        What one account in twenty exceeded, of orders or in actions a window, in millionths; None:
+        never fixed.
     lifetime_ms
         Orders that were cancelled sooner count, in ms; 0 where all cancelled orders do, None where
         that could not be fixed.
@@ -205,6 +210,7 @@ class Fixed(Struct, frozen=True, kw_only=True):
     above: int = 0
     tested: int = 0
     bucket_orders: int = 0
+    window_s: int = 0
     autocorrelation_ppm: int | None = None
     peer_ppm: int | None = None
     lifetime_ms: int | None = 0
@@ -272,6 +278,7 @@ class Detector(ABC):
     is_large: ClassVar[bool] = False  # its rows are: rules of it belong in packs loaded on request
     recent: ClassVar[int] = RECENT  # how many rows a finding names
     kinds: ClassVar[frozenset[str]] = frozenset()  # of rows sent on to it, where it is aligned
+    looks_at_windows: ClassVar[bool] = False  # where its subject is a peer; else it is sent units
 
     def __init__(self, rule: RuleSpec, params: Struct, rule_bit: int) -> None:
         self.rule = rule

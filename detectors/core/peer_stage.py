@@ -45,7 +45,9 @@ UNIT_STEP: Final = np.dtype(
         ("kind", "u1"),
         ("registered", "u1"),
         ("claimed", "u1"),
-        ("padding", "u1", (3,)),
+        ("size", "u1"),  # the number of a window's length, and
+        ("actions", "<u4"),  # what was done in it
+        ("padding", "u1", (6,)),
     ]
 )
 DAY_STEP: Final = np.dtype(
@@ -108,6 +110,8 @@ def _copy(tally: Any, account: Int, group: Int, unit: Any) -> None:
     unit["kind"] = tally["kind"]
     unit["registered"] = tally["registered"]
     unit["claimed"] = tally["claimed"]
+    unit["size"] = tally["size"]
+    unit["actions"] = tally["actions"]
     for k in range(LIFETIME_BINS):
         unit["lifetimes"][k] = tally["lifetimes"][k]
 
@@ -177,9 +181,11 @@ class PeerStage:
         with np.errstate(over="ignore"):  # words wrap around; only uncompiled kernels warn
             while start < len(rows):
                 stop = min(start + ROWS_AT_ONCE, len(rows))
-                times = rows["event_time_ns"][start:stop]
+                times = rows["event_time_ns"][start:]
+                # What ends at one moment is held against each other, so it stays together.
+                stop = start + int(np.searchsorted(times, times[stop - start - 1], side="right"))
                 close_ns = self._close_before(int(times[0]))
-                stop = start + int(np.searchsorted(times, close_ns))
+                stop = min(stop, start + int(np.searchsorted(times, close_ns)))
                 if stop == start:
                     self._pass_close(int(times[0]), output)
                     continue

@@ -7,15 +7,22 @@ say little of those that follow them; else their size is raised, and where none 
 the group is tested.
 """
 
-from typing import Annotated, ClassVar, Final, Literal
+from typing import Annotated, ClassVar, Final
 
 import numpy as np
-from msgspec import Meta, Struct, structs
+from msgspec import Meta
 from numpy.typing import NDArray
 
-from detectors.core.betting import budget_of, shares
-from detectors.core.contract import Claim, Detector, Explanation, Fixed, Nearness, RuleSpec, Steps
+from detectors.core.betting import shares
+from detectors.core.contract import Claim, Explanation, Fixed, Nearness, Steps
 from detectors.core.memory import FindingBuffer, SubjectState
+from detectors.core.peer_test import (
+    PeerParams,
+    PeerTest,
+    forget_half,
+    peer_quantile,
+    ppm_or_none,
+)
 from detectors.core.share_kernels import (
     ALARMS,
     AT_MOST,
@@ -40,14 +47,11 @@ from detectors.core.share_kernels import (
 from detectors.core.tallies import UNIT_ORDERS, lifetime_below_ms
 from detectors.core.wording import count_of, shared_evidence, standing
 
-_PEER_QUANTILE: Final = 0.95
 _DAY_ORDERS_MIN: Final = 50  # a day's share of fewer says little
-_PAST_UNITS: Final = 2_000  # beyond, the past counts half
-_PAIRS_MIN: Final = 100  # of buckets, before anything is said of how they follow each other
 
 
-class ShareParams(Struct, frozen=True, kw_only=True):
-    """Parameters of every such test.
+class ShareParams(PeerParams, frozen=True, kw_only=True):
+    """Parameters of every such test; see ``PeerParams`` for those not named here.
 
     Attributes
     ----------
@@ -60,44 +64,18 @@ class ShareParams(Struct, frozen=True, kw_only=True):
         What an account's null allows above its own mean.
     null_max
         An account whose null would be above is not tested: it has nowhere to go.
-    peers_min
-        Accounts with 50 orders or more on a day, below which the day says nothing of peers.
-    autocorrelation_max
-        How much a bucket's share may say of the next one's, as a correlation, while a bound is
-        claimed.
-    alarms_a_day
-        Alerts a day that may be luck, of all accounts and tests together, on average.
-    tests
-        How many tests share that budget.
-    accounts_planned
-        Among how many accounts it is shared where no close has counted them.
     """
 
     null_rate: Annotated[float, Meta(gt=0, lt=1)]
     baseline_units_min: Annotated[int, Meta(ge=0)] = 50
     margin: Annotated[float, Meta(ge=0, lt=1)] = 0.05
     null_max: Annotated[float, Meta(gt=0, lt=1)] = 0.95
-    peers_min: Annotated[int, Meta(ge=1)] = 20
-    autocorrelation_max: Annotated[float, Meta(gt=0, le=1)] = 0.15
-    alarms_a_day: Annotated[float, Meta(gt=0)] = 5.0
-    tests: Annotated[int, Meta(ge=1)] = 7
-    accounts_planned: Annotated[int, Meta(ge=1)] = 100_000
 
 
-class ShareTest(Detector):
+class ShareTest(PeerTest):
     """A test on a share of orders; what counts is a subclass's."""
 
-    subject: ClassVar[Literal["peer"]] = "peer"
-    wanted: ClassVar[int] = 0
     by_lifetime: ClassVar[bool] = False
-
-    def __init__(self, rule: RuleSpec, params: Struct, rule_bit: int) -> None:
-        if rule.venues or rule.instruments or rule.instruments_except:
-            raise ValueError(
-                f"rule {rule.id}: {self.name} looks at all that an account does; leave out venues "
-                "and instruments"
-            )
-        super().__init__(rule, params, rule_bit)
 
     @property
     def state_dtype(self) -> np.dtype[np.void]:
@@ -120,7 +98,7 @@ class ShareTest(Detector):
         figures = ShareFigures(
             int(self.by_lifetime),
             0.0 if p.baseline_units_min else p.null_rate,
-            budget_of(p.alarms_a_day, p.tests, p.accounts_planned),
+            self.planned_budget,
             self.fixed_quick,
         )
         follow_shares(
@@ -133,35 +111,24 @@ class ShareTest(Detector):
             (out.records, out.count),
         )
 
-    def fix(self, state: SubjectState, closed_ns: int) -> list[Fixed]:
-        """See ``Detector.fix``."""
-        rows = state.rows[: state.used]
-        state.shared["closed_ns"] = closed_ns
-        if self.params.baseline_units_min:  # time before a close was shared out at the rate of then
-            granted = rows["granted_ns"]
-            rows["granted_ns"] = np.where(granted > 0, np.maximum(granted, closed_ns), 0)
-        groups = np.where(rows["subject"] >= 0, rows["group"].astype(np.int64) - 1, -1)
-        fixed = [
-            self._fix_group(rows, np.flatnonzero(groups == group), state.shared, group)
-            for group in np.unique(groups[groups >= 0]).tolist()
-        ]
-        p = self.params
-        tested = sum(one.tested for one in fixed)
-        budget = budget_of(p.alarms_a_day, p.tests, tested) if tested else 0.0
-        if not p.baseline_units_min:
-            budget = budget_of(p.alarms_a_day, p.tests, p.accounts_planned)
-        state.shared["budget"] = budget
-        rows["day_hits"] = rows["day_orders"] = 0
-        _forget_half(rows)
-        return [structs.replace(one, budget_ppt=round(budget * PPM * PPM)) for one in fixed]
+    @property
+    def baseline_min(self) -> int:
+        """See ``PeerTest.baseline_min``."""
+        return int(self.params.baseline_units_min)
 
-    def _fix_group(
+    def end_day(self, rows: NDArray[np.void]) -> None:
+        """See ``PeerTest.end_day``."""
+        rows["day_hits"] = rows["day_orders"] = 0
+        forget_half(rows, "units", ("sum", "square"))
+
+    def fix_group(
         self,
         rows: NDArray[np.void],
         own: NDArray[np.int64],
         shared: NDArray[np.void],
         group: int,
     ) -> Fixed:
+        """See ``PeerTest.fix_group``."""
         held = shared[group : group + 1]  # a view
         if self.fix_what_counts(held):
             forget_pasts(rows, own)
@@ -178,7 +145,8 @@ class ShareTest(Detector):
                 lifetime_ms=self._lifetime_ms(int(held["quick"][0])),
             )
         self._fix_peers(rows["day_hits"][own], rows["day_orders"][own], held)
-        size, found = self._fix_size(held)
+        index, found = self.fix_size(held)
+        size = MERGES[index] if index is not None else 0
         units = rows["units"][own].astype(np.int64)
         with_past = units >= max(self.params.baseline_units_min, 1)
         nulls = self._nulls(rows, own, float(held["peer_rate"][0]))
@@ -198,7 +166,7 @@ class ShareTest(Detector):
             tested=int(testable.sum()),
             bucket_orders=orders_of(int(held["size"][0])),
             autocorrelation_ppm=None if found is None else round(found * PPM),
-            peer_ppm=_ppm_or_none(float(held["peer_rate"][0])),
+            peer_ppm=ppm_or_none(float(held["peer_rate"][0])),
             lifetime_ms=self._lifetime_ms(quick),
         )
 
@@ -231,31 +199,8 @@ class ShareTest(Detector):
         active = orders >= _DAY_ORDERS_MIN
         if int(active.sum()) < self.params.peers_min:
             return
-        rates = np.sort(hits[active] / orders[active])
-        place = int(np.ceil(_PEER_QUANTILE * len(rates))) - 1
         # Never 0: it says that nothing was fixed.
-        held["peer_rate"] = max(float(rates[place]), 1 / PPM)
-
-    def _fix_size(self, held: NDArray[np.void]) -> tuple[int, float | None]:
-        """Return the smallest size whose buckets say little of the next, 0 for none.
-
-        Beside it stands the correlation at that size, or else at the largest that has enough pairs.
-        """
-        found: float | None = None
-        chosen = 0
-        for k, size in enumerate(MERGES):
-            squares = float(held["squares"][0, k])
-            if int(held["pairs"][0, k]) < _PAIRS_MIN:
-                continue
-            # Who never strays from the mean says nothing of the next bucket.
-            found = float(held["products"][0, k]) / squares if squares > 0.0 else 0.0
-            if found <= self.params.autocorrelation_max:
-                chosen = size
-                break
-        for name in ("products", "squares"):
-            held[name] /= 2
-        held["pairs"] //= 2
-        return chosen, found
+        held["peer_rate"] = max(peer_quantile(hits[active] / orders[active]), 1 / PPM)
 
     def _nulls(
         self, rows: NDArray[np.void], own: NDArray[np.int64], peer_rate: float
@@ -327,17 +272,6 @@ class ShareTest(Detector):
 def quick_of(finding: np.void) -> int:
     """Return how many bins of lifetimes counted as quick."""
     return int(finding["numbers"][LAST]) & 0xFF
-
-
-def _ppm_or_none(rate: float) -> int | None:
-    return round(rate * PPM) if rate > 0 else None
-
-
-def _forget_half(rows: NDArray[np.void]) -> None:
-    """Let what is long past count for less."""
-    long = np.flatnonzero(rows["units"] > _PAST_UNITS)
-    for name in ("units", "sum", "square"):
-        rows[name][long] //= 2
 
 
 assert UNIT_ORDERS * MERGES[-1] < 2**16, "a bucket's orders fit its counters"

@@ -38,7 +38,7 @@ from detectors.core.sent_rows import Sender, SentColumns, files_of_nothing
 from detectors.core.stage_config import StageConfig
 from detectors.core.stretches import Stretches, cut
 from detectors.core.tables import insert
-from detectors.core.tallies import Tallier
+from detectors.core.tallier import Tallier
 from schemas.alerts import Finding, Headroom
 from schemas.columns import EventColumns
 from schemas.events import SECOND_NS, AppEvent, EntitlementChanged, RefAccount
@@ -148,7 +148,8 @@ class AccountStage:
         self._silent = Stretches(config.silent_ns, rows_bring_clock=config.rows_bring_clock)
         self.peers = Peers() if config.keeps_peers else None
         keeps_units = config.keeps_units or any(d.subject == "peer" for d in detectors)
-        self.tallier = Tallier(config.tenant) if keeps_units else None
+        keeps_windows = any(d.looks_at_windows for d in detectors)
+        self.tallier = Tallier(config.tenant, keeps_windows=keeps_windows) if keeps_units else None
 
     def _table(self, detector: Detector) -> Any:
         return self.state.accounts if detector.subject == "account" else self.state.contracts
@@ -472,7 +473,7 @@ class AccountStage:
             self.peers = Peers.load(peers)
         tallier = dumped.get("tallier")
         if self.tallier is not None and tallier is not None:
-            self.tallier = Tallier.load(self.config.tenant, tallier)
+            self.tallier.restore(tallier)
 
     def _restore_features(self, dumped: dict[str, Any] | None) -> None:
         """Take features up, or begin to count here where the snapshot was made without them."""

@@ -13,17 +13,10 @@ units, an account's day is counted from its first order on, and told when it is 
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from detectors.core import contract as c
-from detectors.core.contract import Steps
-from detectors.core.room import zeroed
-from detectors.core.sent_rows import SentColumns
 from detectors.core.tables import fetch
-from schemas.columns import Bytes, EventColumns
 from schemas.jit import Int, inlined, kernel
-from schemas.referee import names_of
-from schemas.whole_rows import copied, put
 
 UNIT_ORDERS: Final = 10
 # Cancels by the age of their order: below 1 ms, then twice as long each, and above 16.384 s.
@@ -61,7 +54,7 @@ UNIT_AT_HAND: Final = np.dtype(
         ("day_is_named", "u1"),
     ]
 )
-NAME, UNIT, DAY = range(3)  # ``TALLY.kind``
+NAME, UNIT, DAY, WINDOW = range(4)  # ``TALLY.kind``
 TALLY: Final = np.dtype(
     [
         ("line_start", "<i8"),  # of a name: tenant, account and tier, zero bytes between
@@ -83,11 +76,13 @@ TALLY: Final = np.dtype(
         ("counts", "<u4", (COUNTS,)),  # of a day
         ("row", "<i4"),  # of the batch, for a name; -1 else
         ("group", "<i4"),
+        ("actions", "<u4"),  # of a window, and
+        ("size", "u1"),  # the number of its length
     ]
 )
 TALLIES_A_STEP: Final = 4  # the day's last unit, the day, a unit that is over, and a name
-_DUE_NS, _COUNT = range(2)  # ``meta``
-_NEVER_DUE: Final = 2**63 - 1
+DUE_NS, COUNT = range(2)  # ``meta``
+NEVER_DUE: Final = 2**63 - 1
 _AHEAD: Final = 8
 _LOOKED_AT: Final = c.NEW | c.FIRST_CANCEL | c.FILL
 
@@ -116,8 +111,8 @@ def lifetime_below_ms(bins: int) -> int:
 @inlined
 def _write(kind: Int, row: Int, time_ns: Int, unit: Any, account: Any, out: Any, meta: Any) -> None:
     """Write a tally of the unit at hand, but for its lifetimes."""
-    tally = out[meta[_COUNT]]
-    meta[_COUNT] += 1
+    tally = out[meta[COUNT]]
+    meta[COUNT] += 1
     tally["line_start"] = 0
     tally["line_length"] = 0
     tally["kind"] = kind
@@ -135,6 +130,8 @@ def _write(kind: Int, row: Int, time_ns: Int, unit: Any, account: Any, out: Any,
     tally["orders"] = unit["orders"]
     tally["canceled"] = unit["canceled"]
     tally["group"] = unit["group"]
+    tally["actions"] = 0
+    tally["size"] = 0
     for k in range(LIFETIME_BINS):
         tally["lifetimes"][k] = unit["lifetimes"][k]
     for k in range(COUNTS):
@@ -183,7 +180,7 @@ def _begin_day(unit: Any, step: Any, meta: Any) -> None:
     unit["day_is_simulated"] = np.uint8(step["what"] & c.SIMULATED != 0)
     for k in range(COUNTS):
         unit["counts"][k] = 0
-    meta[_DUE_NS] = min(meta[_DUE_NS], step["day_end_ns"])
+    meta[DUE_NS] = min(meta[DUE_NS], step["day_end_ns"])
 
 
 @inlined
@@ -311,7 +308,7 @@ def follow_units(units: Any, accounts: Any, out: Any, meta: Any, steps: Any, gro
 @kernel
 def end_days(units: Any, accounts: Any, out: Any, meta: Any, watermark_ns: Int) -> None:
     """End every open day that is over by the watermark; ``out`` has room for two tallies each."""
-    meta[_DUE_NS] = _NEVER_DUE
+    meta[DUE_NS] = NEVER_DUE
     for i in range(len(units)):
         unit = units[i]
         if unit["is_open"] == 0:
@@ -319,110 +316,4 @@ def end_days(units: Any, accounts: Any, out: Any, meta: Any, watermark_ns: Int) 
         if unit["day_end_ns"] <= watermark_ns:
             _end_day(unit, accounts[i], out, meta)
         else:
-            meta[_DUE_NS] = min(meta[_DUE_NS], unit["day_end_ns"])
-
-
-class Tallier:
-    """The units at hand of one shard's accounts; see the module's words.
-
-    Parameters
-    ----------
-    tenant
-        Of lines that name none.
-    """
-
-    def __init__(self, tenant: str) -> None:
-        self._tenant = tenant
-        self._units = np.zeros(0, UNIT_AT_HAND)
-        self._out = np.zeros(0, TALLY)
-        self._meta = np.array([_NEVER_DUE, 0], np.int64)
-
-    def take(
-        self,
-        columns: EventColumns,
-        steps: Steps,
-        groups: tuple[NDArray[np.int32], list[str]],
-        accounts: NDArray[np.void],
-    ) -> SentColumns | None:
-        """Take the steps of some rows; return their tallies.
-
-        Parameters
-        ----------
-        columns, steps
-            The rows, and what they mean.
-        groups
-            The group each row puts its account in (see ``Peers.groups_of``), and the tiers' names.
-        accounts
-            The account table's rows.
-        """
-        if len(accounts) > len(self._units):
-            units = zeroed((len(accounts),), UNIT_AT_HAND)
-            put(units[: len(self._units)], self._units)
-            self._units = units
-        if TALLIES_A_STEP * len(steps) > len(self._out):
-            self._out = zeroed((TALLIES_A_STEP * len(steps),), TALLY)
-        follow_units(self._units, accounts, self._out, self._meta, steps, groups[0])
-        return self._written(self._out, columns, groups[1])
-
-    def close(self, watermark_ns: int, accounts: NDArray[np.void]) -> SentColumns | None:
-        """End the days that are over by the watermark; return their tallies.
-
-        Called before anybody is told that the shard has come so far.
-        """
-        if int(self._meta[_DUE_NS]) > watermark_ns:
-            return None
-        out = zeroed((2 * len(self._units),), TALLY)
-        end_days(self._units, accounts, out, self._meta, watermark_ns)
-        return self._written(out, None, [])
-
-    def _written(
-        self, out: NDArray[np.void], columns: EventColumns | None, tiers: list[str]
-    ) -> SentColumns | None:
-        count, self._meta[_COUNT] = int(self._meta[_COUNT]), 0
-        if count == 0:
-            return None
-        tallies, raw = copied(out[:count]), bytearray()
-        for index in np.flatnonzero(tallies["kind"] == NAME).tolist():
-            assert columns is not None, "only rows bring names"
-            name = self._name(columns, tallies[index], tiers)
-            tallies["line_start"][index], tallies["line_length"][index] = len(raw), len(name)
-            raw += name
-        data: Bytes = np.frombuffer(bytes(raw), np.uint8)
-        return SentColumns(tallies, data)
-
-    def _name(self, columns: EventColumns, tally: np.void, tiers: list[str]) -> bytes:
-        names, group = names_of(columns.line(int(tally["row"]))), int(tally["group"])
-        tier = tiers[group - 1] if group else ""
-        return "\0".join((names.tenant or self._tenant, names.account_id or "", tier)).encode()
-
-    def needs(self, count: int) -> NDArray[np.bool_]:
-        """Say which of the first ``count`` accounts have an open day."""
-        held = np.zeros(count, np.bool_)
-        rows = self._units[:count]
-        held[: len(rows)] = rows["is_open"] > 0
-        return held
-
-    def forget(self, accounts: NDArray[np.int64]) -> None:
-        """Take accounts out of their groups."""
-        self._units["group"][accounts[accounts < len(self._units)]] = 0
-
-    def let_go(self, accounts: NDArray[np.int64]) -> None:
-        """Forget accounts whose rows others may have from now on."""
-        self._units[accounts[accounts < len(self._units)]] = np.zeros((), UNIT_AT_HAND)
-
-    def dump(self) -> dict[str, Any]:
-        """Return everything; rows, as bytes, are the ones at work: a snapshot copies."""
-        used = np.flatnonzero((self._units["day"] != 0) | (self._units["group"] != 0))
-        end = int(used[-1]) + 1 if len(used) else 0
-        return {
-            "units": self._units[:end].view(np.uint8),
-            "due_ns": int(self._meta[_DUE_NS]),
-        }
-
-    @classmethod
-    def load(cls, tenant: str, dumped: dict[str, Any]) -> "Tallier":
-        """Rebuild from a dump."""
-        tallier = cls(tenant)
-        tallier._units = copied(np.frombuffer(dumped["units"], UNIT_AT_HAND))
-        tallier._meta[_DUE_NS] = dumped["due_ns"]
-        return tallier
+            meta[DUE_NS] = min(meta[DUE_NS], unit["day_end_ns"])

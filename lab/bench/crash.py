@@ -54,6 +54,10 @@ SETTINGS: Final = (
     "detectors.certified_cancels.null_rate=0.3",
     "detectors.certified_cancels.alarms_a_day=1000000",
     "detectors.certified_cancels.accounts_planned=1",
+    "detectors.certified_burst.baseline_windows_min=0",
+    "detectors.certified_burst.actions_min=2",
+    "detectors.certified_burst.alarms_a_day=1000000",
+    "detectors.certified_burst.accounts_planned=1",
 )
 EPOCH_SECONDS: Final = 0.25
 # Figures so low that an epoch has a hundred alerts and more, most of which grow.

@@ -10,7 +10,17 @@ from typing import Any, Final
 from msgspec import to_builtins
 
 from lab.bench import machine
-from lab.evaluate import baselines, counterfactuals, layers, nulls, planted, power, shares, traps
+from lab.evaluate import (
+    baselines,
+    bursts,
+    counterfactuals,
+    layers,
+    nulls,
+    planted,
+    power,
+    shares,
+    traps,
+)
 from lab.evaluate.sizes import FULL, QUICK
 from lab.simulator import FilePlant
 
@@ -18,7 +28,7 @@ SEED: Final = 20261123
 
 
 def run(*, quick: bool, say: Callable[[str], None]) -> dict[str, Any]:
-    """Evaluate ``certified_win_rate`` and ``certified_cancels``, and ``layering`` beside them.
+    """Evaluate the tests with a bound, and ``layering`` beside them.
 
     Parameters
     ----------
@@ -34,8 +44,9 @@ def run(*, quick: bool, say: Callable[[str], None]) -> dict[str, Any]:
         (false alarms against the bound), ``delays`` (against the oracle), ``power`` (share named
         after so many units), ``traps`` (alarms a day on accounts that did nothing wrong),
         ``baselines`` and ``layers``; of cancel ratios ``share_edges`` (at the null),
-        ``share_families`` (innocents), ``share_plants`` and ``share_delays``; ``counterfactuals``
-        (held to what they say by replay); and ``charts`` (see ``lab.bench.plot``).
+        ``share_families`` (innocents), ``share_plants`` and ``share_delays``, and the
+        same of bursts; ``counterfactuals`` (held to what they say by replay); and ``charts`` (see
+        ``lab.bench.plot``).
     """
     sizes = QUICK if quick else FULL
     say(f"False alarms while the null holds, and where it does not: {sizes.seeds} seeds each.")
@@ -48,6 +59,8 @@ def run(*, quick: bool, say: Callable[[str], None]) -> dict[str, Any]:
     found_others = baselines.measure(sizes, SEED)
     say(f"Cancel ratios of {sizes.share_accounts:,} accounts over {sizes.share_days} days.")
     found_shares = shares.measure(sizes, SEED)
+    say(f"Bursts of {sizes.burst_accounts:,} accounts over {sizes.burst_days} days.")
+    found_bursts = bursts.measure(sizes, SEED)
     say(f"Layering among makers who quote anew: {sizes.mornings} mornings.")
     found_layers = layers.measure(sizes, SEED)
     say("Counterfactuals, replayed: every alert of days with low figures.")
@@ -64,6 +77,7 @@ def run(*, quick: bool, say: Callable[[str], None]) -> dict[str, Any]:
         "traps": to_builtins(found_traps),
         "baselines": to_builtins(found_others),
         **{f"share_{name}": to_builtins(rows) for name, rows in found_shares._asdict().items()},
+        **{f"burst_{name}": to_builtins(rows) for name, rows in found_bursts._asdict().items()},
         "layers": to_builtins(found_layers),
         "counterfactuals": to_builtins(found_counterfactuals),
         "charts": [to_builtins(power.chart(named, sizes))],

@@ -37,8 +37,11 @@ class WinRateBank:
         """Begin anew, with no account known."""
         self.state = SubjectState.of(self.detector.state_dtype, RECENT)
 
-    def take(self, accounts: Any, days: Any, wins: Any) -> Findings:
-        """Feed units: account, time in days since the start, won or not; return the alarms."""
+    def take(self, accounts: Any, days: Any, wins: Any, profits: Any = 1) -> Findings:
+        """Feed units: account, time in days since the start, won or not; return the alarms.
+
+        ``profits`` is what each won or lost, in 10^-8 units of money.
+        """
         steps = np.zeros(len(wins), STEP)
         steps["rules"] = 1
         steps["what"] = TRIP
@@ -46,7 +49,7 @@ class WinRateBank:
         steps["day"] = np.floor(days)
         steps["time_ns"] = START_NS + np.round(days * DAY_NS)
         steps["day_end_ns"] = START_NS + (steps["day"].astype(np.int64) + 1) * DAY_NS
-        steps["trip_pnl_e8"] = np.where(wins, 1, -1)
+        steps["trip_pnl_e8"] = np.where(wins, 1, -1) * profits
         self.state.reserve(int(np.max(accounts)) + 1, len(steps), uses_pool=False)
         out = FindingBuffer.of(2 * len(steps))
         self.detector.update(steps, self.state, out)

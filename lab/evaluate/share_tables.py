@@ -1,6 +1,6 @@
 """Tables of what tests on cancel ratios make of accounts of which the truth is known."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lab.evaluate.table import Table, interval, number, percents, verdict
@@ -11,9 +11,9 @@ def share_tables(found: Mapping[str, Any]) -> list[Table]:
     return [_edges(found), _families(found), _plants(found), _delays(found)]
 
 
-def _edges(found: Mapping[str, Any]) -> Table:
-    sizes = found["sizes"]
-    rows = tuple(
+def edge_rows(found: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, ...], ...]:
+    """Return the rows of a table of alarms at the null; ``found`` are of ``EdgeRow``."""
+    return tuple(
         (
             row["world"],
             row["what"],
@@ -22,8 +22,12 @@ def _edges(found: Mapping[str, Any]) -> Table:
             interval(row["excess_interval"]),
             verdict(row),
         )
-        for row in found["share_edges"]
+        for row in found
     )
+
+
+def _edges(found: Mapping[str, Any]) -> Table:
+    sizes = found["sizes"]
     return Table(
         title="Cancel ratios at the null: alarms against the bound",
         note=(
@@ -34,7 +38,7 @@ def _edges(found: Mapping[str, Any]) -> Table:
         ),
         head=("world", "on that day", "alarms a round", "bound", "alarms less bound", "verdict"),
         words=("world", "on that day", "verdict"),
-        rows=rows,
+        rows=edge_rows(found["share_edges"]),
     )
 
 

@@ -32,6 +32,10 @@ class Sizes(Struct, frozen=True, kw_only=True):
         How many of them begin to cancel more, in a round of their own.
     edge_accounts
         Accounts of a round that all go as far as their nulls allow.
+    burst_accounts, burst_days, burst_granted
+        The same of bursts: accounts, days, and alarms a day granted to each against the bound.
+    burst_edge_accounts
+        Accounts of a round of which one in fifty goes as far as its null allows.
     mornings, morning_events, morning_accounts
         Mornings on which layerers are looked for, and what ordinary accounts do on each.
     """
@@ -50,6 +54,10 @@ class Sizes(Struct, frozen=True, kw_only=True):
     share_granted: float
     share_plants: int
     edge_accounts: int
+    burst_accounts: int
+    burst_days: int
+    burst_granted: float
+    burst_edge_accounts: int
     mornings: int
     morning_events: int
     morning_accounts: int
@@ -67,6 +75,10 @@ FULL: Final = Sizes(
     share_granted=0.001,
     share_plants=200,
     edge_accounts=2_000,
+    burst_accounts=10_000,
+    burst_days=20,
+    burst_granted=2.0,
+    burst_edge_accounts=2_000,
     mornings=20,
     morning_events=100_000,
     morning_accounts=10_000,
@@ -85,6 +97,10 @@ QUICK: Final = Sizes(
     share_granted=0.01,
     share_plants=40,
     edge_accounts=500,
+    burst_accounts=600,
+    burst_days=6,
+    burst_granted=2.0,
+    burst_edge_accounts=500,
     mornings=2,
     morning_events=20_000,
     morning_accounts=5_000,

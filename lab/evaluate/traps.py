@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from msgspec import Struct
 
-from lab.evaluate.bank import Bools, Floats, WinRateBank, in_turns
+from lab.evaluate.bank import Bools, Floats, Ints, WinRateBank, in_turns
 from lab.evaluate.intervals import Interval, of_counts
 from lab.evaluate.power import BUDGET
 from lab.evaluate.sizes import Sizes
@@ -20,15 +20,28 @@ GRANTED_A_DAY: Final = BUDGET * _PER
 _NULL: Final = 0.9
 _STREAM: Final = 2  # of random numbers, so that no two tables share any
 NAIVE_UNITS: Final = 10
+_GAIN_E8: Final = 10**9
 
 
 class Trap(NamedTuple):
-    """Accounts of one sort: ``chances`` (generator, accounts) gives each one's share of wins."""
+    """Accounts of one sort.
+
+    Attributes
+    ----------
+    chances
+        (generator, accounts) -> each one's share of wins.
+    is_within_null
+        None wins more than the policy's figure.
+    has_edge
+        Gains and losses are of one size, so that who wins more than half earns money; else losses
+        are as much larger as nobody earns anything, on average.
+    """
 
     name: str
     what: str
     chances: Callable[[np.random.Generator, int], Floats]
     is_within_null: bool = False
+    has_edge: bool = False
 
 
 class TrapRow(Struct, frozen=True, kw_only=True):
@@ -47,6 +60,7 @@ class TrapRow(Struct, frozen=True, kw_only=True):
     trap: str
     what: str
     is_within_null: bool
+    has_edge: bool
     certified: float
     certified_interval: Interval
     granted: float
@@ -66,10 +80,17 @@ def _all(share: float) -> Callable[[np.random.Generator, int], Floats]:
 
 TRAPS: Final = (
     Trap("coin tossers", "half of their round trips", _all(0.5), is_within_null=True),
-    Trap("population", "55 %, log odds vary by 1: 2 % of them truly exceed 90 %", _population),
     Trap("nine in ten", "exactly the policy's figure", _all(0.9), is_within_null=True),
-    Trap("92 % winners", "a little above the figure, without an edge in money", _all(0.92)),
-    Trap("loser-holders", "95 %: winners are closed, losers kept", _all(0.95)),
+    Trap("population", "55 %, log odds vary by 1; nobody earns anything", _population),
+    Trap("92 % winners", "small gains and large losses, which come to nothing", _all(0.92)),
+    Trap("loser-holders", "95 %: losers are kept, and closed late", _all(0.95)),
+    Trap(
+        "able population",
+        "the same shares as the population, and money with it",
+        _population,
+        has_edge=True,
+    ),
+    Trap("able 92 % winners", "gains as large as losses", _all(0.92), has_edge=True),
 )
 
 
@@ -90,7 +111,8 @@ def _row(trap: Trap, sizes: Sizes, rng: np.random.Generator) -> TrapRow:
         wins = rng.random((sizes.units_a_day, sizes.trap_accounts)) < chances
         first = day * sizes.units_a_day
         owners, days = in_turns(sizes.units_a_day, sizes.trap_accounts, sizes.units_a_day, first)
-        found = bank.take(owners, days, wins.reshape(-1))
+        profits = _profits(rng, wins, chances, trap)
+        found = bank.take(owners, days, wins.reshape(-1), profits.reshape(-1))
         alarms += np.bincount(found["subject"], minlength=len(alarms))
         naive += named_naively(wins)
     scale = _PER / sizes.trap_accounts / sizes.trap_days
@@ -99,11 +121,21 @@ def _row(trap: Trap, sizes: Sizes, rng: np.random.Generator) -> TrapRow:
         trap=trap.name,
         what=trap.what,
         is_within_null=trap.is_within_null,
+        has_edge=trap.has_edge,
         certified=int(alarms.sum()) * scale,
         certified_interval=(low * scale, high * scale),
         granted=GRANTED_A_DAY,
         naive=naive * scale,
     )
+
+
+def _profits(rng: np.random.Generator, wins: Bools, chances: Floats, trap: Trap) -> Ints:
+    """Return what units won or lost, shape as ``wins``: sizes vary by half in logarithm."""
+    sizes = np.exp(rng.normal(0, 0.5, wins.shape)) * _GAIN_E8
+    if not trap.has_edge:
+        sizes *= np.where(wins, 1.0, chances / (1 - chances))
+    profits: Ints = np.maximum(sizes, 1).astype(np.int64)
+    return profits
 
 
 def named_naively(wins: Bools) -> int:

@@ -55,6 +55,12 @@ def test_policy_names_the_lucky_and_the_test_does_not(found: dict[str, Any]) -> 
             assert row["certified"] == 0 < row["naive"]
 
 
+def test_payoffs_explain_wins_without_money(found: dict[str, Any]) -> None:
+    rows = {row["trap"]: row for row in found["traps"]}
+    for name in ("population", "92 % winners", "loser-holders"):
+        assert rows[name]["certified"] == 0 < rows[name]["naive"]
+
+
 def test_layerers_within_the_rule_are_found_and_few_makers_named(found: dict[str, Any]) -> None:
     rule, share = found["layers"]
     assert rule["layerers"] > rule["within"] > 0
@@ -142,3 +148,26 @@ def test_who_begins_to_cancel_more_is_named_nearly_as_soon_as_an_oracle_could(
     last = {row["odds"]: row["found"] for row in found["share_plants"] if row["orders"] == 5_000}
     assert all(count >= 0.85 * QUICK.share_plants for count in last.values())
     assert all(1.0 <= row["ratio"] <= 1.2 for row in found["share_delays"])
+
+
+def test_bursts_keep_the_bound_where_it_is_claimed_and_break_it_where_not(
+    found: dict[str, Any],
+) -> None:
+    rows = {row["world"]: row for row in found["burst_edges"]}
+    assert not any(row["is_refuted"] for row in rows.values() if row["is_claimed"])
+    assert rows["alone"]["alarms"] > 0, "or nothing was tried"
+    assert rows["all day"]["alarms"] > rows["all day"]["bound"], "or nothing would be refuted"
+
+
+def test_no_bound_is_claimed_where_an_account_is_busy_for_hours(found: dict[str, Any]) -> None:
+    rows = {row["family"]: row for row in found["burst_families"]}
+    assert rows["steady"]["minutes"] == 1
+    assert (rows["own 0.99"]["minutes"], rows["own 0.99"]["claim"]) == (0, "clustered")
+    assert not any(row["is_refuted"] for row in rows.values())
+    assert sum(row["innocent"] for row in rows.values()) == 0
+
+
+def test_whoever_begins_to_burst_is_named_within_minutes(found: dict[str, Any]) -> None:
+    last = {row["times"]: row["found"] for row in found["burst_plants"] if row["minutes"] == 60}
+    assert last[10] >= 0.95 * QUICK.share_plants
+    assert all(0.8 <= row["ratio"] <= 1.5 for row in found["burst_delays"])

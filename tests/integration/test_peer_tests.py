@@ -24,6 +24,16 @@ FLAGS = (
         for key, value in (FEW | {"null_rate": null}).items()
     ),
     "detectors.certified_lifetime.quick_share=0.3",
+    *(
+        f"detectors.certified_burst.{key}={value}"
+        for key, value in {
+            "actions_min": 2,
+            "alarms_a_day": 3_000,
+            "baseline_windows_min": 4,
+            "peers_min": 3,
+            "tests": 1,
+        }.items()
+    ),
     "review.model=HalfSpaceTrees",
     "review.rows=3",
 )
@@ -69,9 +79,12 @@ def of_tests(content: Content) -> list[dict[str, Any]]:
 def test_those_who_change_their_ways_are_found(expected: Content) -> None:
     assert not expected.faults
     alerts = of_tests(expected)
-    assert {alert["detector"] for alert in alerts} == {"certified_cancels", "certified_lifetime"}
+    tests = {"certified_burst", "certified_cancels", "certified_lifetime"}
+    assert {alert["detector"] for alert in alerts} == tests
     assert {"A0", "A1"} <= {alert["account_id"] for alert in alerts}
     for alert in alerts:
+        if alert["detector"] == "certified_burst":
+            continue
         evidence = json.loads(alert["evidence"])
         assert evidence["share_ppm"] > evidence["null_ppm"]
         assert evidence["null_ppm"] > evidence["own_mean_ppm"]
@@ -150,6 +163,7 @@ def test_the_command_lists_what_was_fixed(
     said = call("peers", "tests", "--data", data)
     assert said.code == 0
     assert "peers.cancels" in said.out
+    assert "1 min" in said.out
     assert "claimed" in said.out
     rows = [
         json.loads(line)

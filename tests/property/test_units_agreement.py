@@ -7,10 +7,10 @@ import pytest
 from detector_kit import columns_of, feed, reborn, rule_of, stage_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from naive_detectors import Step, naive_steps
+from naive_detectors import naive_steps
 from naive_units import Shares, Unit, units_of
 from strategies import messy_days
-from tests_on_peers import FEW, Event, busy_market
+from tests_on_peers import FEW, Event, busy_market, steps_of, tallies_seen, tiers_of
 
 from detectors.core.registry import build_detector
 from detectors.core.stage import StageOutput
@@ -27,26 +27,10 @@ CASES = {
 SEEDS = (1,)
 
 
-def tiers_of(events: list[Event]) -> dict[int, tuple[str, str]]:
-    files = [(row, e) for row, e in enumerate(events) if e["kind"] == "ref.account"]
-    return {row: (e["account_id"], e["tier"]) for row, e in files}
-
-
-def steps_of(events: list[Event]) -> list[Step | None]:
-    """Return the steps, an account at a time: nothing is late or repeated here."""
-    steps: list[Step | None] = [None] * len(events)
-    for account in {event["account_id"] for event in events}:
-        rows = [row for row, event in enumerate(events) if event["account_id"] == account]
-        own = naive_steps([events[row] for row in rows], **CONFIG)
-        for row, step in zip(rows, own, strict=True):
-            steps[row] = step
-    return steps
-
-
 @cache
 def market_with_units(seed: int) -> tuple[list[Event], list[Unit]]:
     events = busy_market(seed)
-    return events, units_of(steps_of(events), tiers_of(events))
+    return events, units_of(steps_of(events, CONFIG), tiers_of(events))
 
 
 def told(finding: Finding) -> tuple[Any, ...]:
@@ -99,19 +83,9 @@ def test_something_is_found() -> None:
 def test_units_agree_with_plain_python_on_messy_days(events: list[Event], sizes: list[int]) -> None:
     expected = units_of(naive_steps(events, **CONFIG), {})
     rules = [rule_of("certified_cancels")]
-    columns = columns_of(events)
     for between in (lambda stage: stage, reborn(rules, **CONFIG)):
-        stage, got = stage_of(rules, **CONFIG), []
-        take = type(stage.peers).take
-
-        def watch(self: Any, tallies: Any, take: Any = take, got: list[Any] = got) -> StageOutput:
-            got += [r for r in tallies.rows if len(tallies) and r["kind"] == UNIT]
-            output: StageOutput = take(self, tallies)
-            return output
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(type(stage.peers), "take", watch)
-            feed(stage, columns, sizes, between)
+        stage = stage_of(rules, **CONFIG)
+        got = tallies_seen(stage, UNIT, columns_of(events), sizes, between)
         seen = [
             (int(r["event_time_ns"]), int(r["position"]), int(r["orders"]), int(r["canceled"]))
             for r in got

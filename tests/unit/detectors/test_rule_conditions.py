@@ -170,12 +170,14 @@ def wins(
     return tape
 
 
-def streak(trips: int = 200, lost_every: int = 0, *, simulated: bool = True) -> Tape:
+def streak(
+    trips: int = 200, lost_every: int = 0, loss: int = 1, *, simulated: bool = True
+) -> Tape:  # fmt: skip
     tape = Tape()
     for i in range(trips):
-        price = 9 if lost_every and i % lost_every == lost_every - 1 else 11
+        price = 100 - loss if lost_every and i % lost_every == lost_every - 1 else 101
         for k, side in enumerate(("buy", "sell")):
-            now, paid = 30_000 + i * 60 + k, price if side == "sell" else 10
+            now, paid = 30_000 + i * 25 + k, price if side == "sell" else 100
             tape.fill(now, f"{side}{i}", side=side, price=paid, is_simulated=simulated)
     return tape
 
@@ -298,6 +300,32 @@ def new_ways(
                         tape.cancel(at + age, order, account_id=account, reason=why)
                     else:
                         tape.fill(at + 0.02, order, account_id=account)
+    return tape
+
+
+def burst(
+    actions: int = 80, peers: int = 23, past_days: int = 3, minutes: int = 12, others: int = 0,
+    reason: str = "",
+) -> Tape:  # fmt: skip
+    """Have accounts enter about 12 orders a minute for days; then A enters ``actions``.
+
+    ``others`` is what the rest does in A's last minutes; with a reason A cancels, above 12 orders.
+    """
+    tape, rng = Tape(), np.random.default_rng(5)
+    for day in range(past_days + 1):
+        for who in range(peers + 1):
+            account, is_last = "A" if who == 0 else f"P{who}", day == past_days
+            for minute in range(minutes if is_last else 40):
+                count = int(rng.negative_binomial(4, 0.25))
+                if is_last:
+                    count = others if who else actions
+                for number in range(count):
+                    now = 86_400 * day + 3_600 + 60 * minute + (number + who / 100) * 59 / count
+                    order = f"{account}-{day}-{minute}-{number}"
+                    if is_last and reason and number >= 12:
+                        tape.cancel(now, order, account_id=account, reason=reason)
+                    else:
+                        tape.new(now, order, account_id=account)
     return tape
 
 
@@ -454,9 +482,20 @@ CASES: list[tuple[str, str, Day, dict[str, Any], bool]] = [
     ("peers.lifetime", "as slow as others", new_ways, {"past_days": 4, "life_s": 5.0}, False),
     ("peers.lifetime", "as few as others", new_ways, {"past_days": 4, "canceled": 1}, False),
     ("peers.lifetime", "no past", new_ways, {"past_days": 2}, False),
+    ("peers.burst", "all of it", burst, {}, True),
+    ("peers.burst", "no more than the floor", burst, {"actions": 20}, False),
+    ("peers.burst", "too short", burst, {"minutes": 2}, False),
+    ("peers.burst", "too few peers", burst, {"peers": 18}, False),
+    ("peers.burst", "no past", burst, {"past_days": 1}, False),
+    ("peers.burst", "the whole market", burst, {"others": 80}, False),
+    ("peers.burst", "own cancels", burst, {"reason": "user"}, True),
+    ("peers.burst", "an emergency stop", burst, {"reason": "kill_switch"}, False),
     ("certified.win_rate", "all of it", streak, {}, True),
     ("certified.win_rate", "too few to tell", streak, {"trips": 100}, False),
     ("certified.win_rate", "90 %", streak, {"trips": 2_000, "lost_every": 10}, False),
+    ("certified.win_rate", "98 %", streak, {"trips": 2_000, "lost_every": 50}, True),
+    ("certified.win_rate", "98 %, which earn nothing", streak,
+     {"trips": 2_000, "lost_every": 50, "loss": 49}, False),
     ("certified.win_rate", "real money", streak, {"simulated": False}, False),
     ("surveillance.self_trading", "all of it", stock_self_trades, {}, True),
     ("surveillance.self_trading", "one trade fewer", stock_self_trades, {"trades": 4}, False),

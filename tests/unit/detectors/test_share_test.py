@@ -12,12 +12,12 @@ from detectors.core.memory import FindingBuffer, SubjectState
 from detectors.core.peer_stage import UNIT_STEP
 from detectors.core.registry import build_detector
 from detectors.core.share_kernels import GROUP
+from detectors.core.tallier import Tallier
 from detectors.core.tallies import (
     DAY,
     LIFETIME_BINS,
     NAME,
     UNIT,
-    Tallier,
     lifetime_below_ms,
     lifetime_bin,
 )
