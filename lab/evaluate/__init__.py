@@ -15,6 +15,7 @@ from lab.evaluate import (
     baselines,
     bursts,
     counterfactuals,
+    evasion,
     layers,
     nulls,
     planted,
@@ -49,7 +50,8 @@ def run(*, quick: bool, say: Callable[[str], None]) -> dict[str, Any]:
         ``baselines`` and ``layers``; of cancel ratios ``share_edges`` (at the null),
         ``share_families`` (innocents), ``share_plants`` and ``share_delays``, and the same of
         bursts; of null families as streams ``stream_tests`` and ``stream_families``;
-        ``counterfactuals`` (held to what they say by replay); and ``charts`` (see
+        ``evasion`` (what it costs to go unnoticed); ``counterfactuals`` (held to what they say by
+        replay); and ``charts`` (see
         ``lab.bench.plot``).
     """
     sizes = QUICK if quick else FULL
@@ -69,6 +71,8 @@ def run(*, quick: bool, say: Callable[[str], None]) -> dict[str, Any]:
     found_streams = streams.measure(sizes, SEED)
     say(f"Layering among makers who quote anew: {sizes.mornings} mornings.")
     found_layers = layers.measure(sizes, SEED)
+    say("Adversaries who know the tests, and what it costs them to go unnoticed.")
+    found_evasion = evasion.measure(sizes, SEED)
     say("Counterfactuals, replayed: every alert of days with low figures.")
     extent = counterfactuals.QUICK if quick else counterfactuals.FULL
     found_counterfactuals = counterfactuals.measure(extent, SEED)
@@ -86,6 +90,7 @@ def run(*, quick: bool, say: Callable[[str], None]) -> dict[str, Any]:
         **{f"burst_{name}": to_builtins(rows) for name, rows in found_bursts._asdict().items()},
         **{f"stream_{name}": to_builtins(rows) for name, rows in found_streams._asdict().items()},
         "layers": to_builtins(found_layers),
+        "evasion": to_builtins(found_evasion),
         "counterfactuals": to_builtins(found_counterfactuals),
         "charts": [to_builtins(power.chart(named, sizes))],
     }

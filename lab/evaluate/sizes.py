@@ -44,6 +44,8 @@ class Sizes(Struct, frozen=True, kw_only=True):
         Units of an account's own past that tests ask for; shipped are 50.
     stream_granted
         Alarms a day granted to all tests of a stream together where alarms are counted.
+    evasion_accounts, evasion_tried
+        Accounts of each adversary's market, and how many of them try.
     mornings, morning_events, morning_accounts
         Mornings on which layerers are looked for, and what ordinary accounts do on each.
     """
@@ -71,6 +73,8 @@ class Sizes(Struct, frozen=True, kw_only=True):
     stream_days: int
     stream_past_units: int
     stream_granted: float
+    evasion_accounts: int
+    evasion_tried: int
     mornings: int
     morning_events: int
     morning_accounts: int
@@ -96,6 +100,8 @@ FULL: Final = Sizes(
     stream_days=10,
     stream_past_units=50,
     stream_granted=150.0,
+    evasion_accounts=5_000,
+    evasion_tried=100,
     mornings=20,
     morning_events=100_000,
     morning_accounts=10_000,
@@ -123,6 +129,8 @@ QUICK: Final = Sizes(
     stream_days=4,
     stream_past_units=10,
     stream_granted=150.0,
+    evasion_accounts=600,
+    evasion_tried=20,
     mornings=2,
     morning_events=20_000,
     morning_accounts=5_000,

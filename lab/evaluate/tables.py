@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from lab.evaluate.burst_tables import burst_tables
 from lab.evaluate.counterfactuals import counterfactuals_table
+from lab.evaluate.evasion_table import evasion_table
 from lab.evaluate.planted import planted_tables
 from lab.evaluate.real_tables import real_tables
 from lab.evaluate.share_tables import share_tables
@@ -28,6 +29,7 @@ def tables(found: Mapping[str, Any]) -> list[Table]:
         *burst_tables(found),
         *stream_tables(found),
         _layers(found),
+        evasion_table(found),
         counterfactuals_table(found),
     ]
 

@@ -171,3 +171,10 @@ def test_whoever_begins_to_burst_is_named_within_minutes(found: dict[str, Any]) 
     last = {row["times"]: row["found"] for row in found["burst_plants"] if row["minutes"] == 60}
     assert last[10] >= 0.95 * QUICK.share_plants
     assert all(0.8 <= row["ratio"] <= 1.5 for row in found["burst_delays"])
+
+
+def test_evasion_has_a_price(found: dict[str, Any]) -> None:
+    rows = {row["adversary"]: row["named"] / row["tried"] for row in found["evasion"]}
+    assert rows["dilution: 100% of its orders cancelled"] > 0.8
+    assert rows["dilution: 33% of its orders cancelled"] == 0
+    assert rows["splitting: a burst dealt out to 1 account"] == 1.0
