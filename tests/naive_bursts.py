@@ -61,10 +61,13 @@ class Looker:
 
     def act(self, step: Step, line: int) -> None:
         account, is_simulated = step.event["account_id"], bool(step.what & c.SIMULATED)
+        length_ns = LENGTHS_S[self.size] * SECOND_NS
+        is_begun = self.window is None or self.window.actions > 0
+        if self.window and not is_begun and step.time_ns < self.window.begin_ns - length_ns:
+            self.window, self.since = None, 0  # a wild clock had decided on it
         if self.window is None:
             self.since += 1
             if self.since >= 10:
-                length_ns = LENGTHS_S[self.size] * SECOND_NS
                 begin_ns = (step.time_ns // length_ns + 1) * length_ns
                 self.look(account, begin_ns, line, is_simulated)
         elif is_simulated == self.window.is_simulated and step.time_ns >= self.window.begin_ns:

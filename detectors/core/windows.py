@@ -153,6 +153,14 @@ def _open(at: Int, time_ns: Int, is_simulated: Int, held: Any) -> None:
         held.meta[_LISTED] += 1
 
 
+@inlined
+def _disown(window: Any, time_ns: Int, length_ns: Int) -> None:
+    """Give up a window that begins later than any next one could: a wild clock decided on it."""
+    if window["actions"] == 0 and time_ns < window["end_ns"] - 2 * length_ns:
+        window["end_ns"] = 0
+        window["since"] = 0
+
+
 @kernel
 def _act(step: Any, i: Int, held: Any, out: Any) -> None:
     """Let an action change its account's windows."""
@@ -162,6 +170,7 @@ def _act(step: Any, i: Int, held: Any, out: Any) -> None:
     for size in range(SIZES):
         at = row * SIZES + size
         window = held.windows[at]
+        _disown(window, time_ns, np.int64(_LENGTHS_NS[size]))
         if window["end_ns"] > 0:
             is_within = time_ns >= window["end_ns"] - _LENGTHS_NS[size]
             if is_within and window["is_simulated"] == is_simulated:
