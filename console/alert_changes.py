@@ -10,7 +10,7 @@ import typer
 
 from console import options, screen
 from console.exits import UsageProblem
-from flows.alert_changes import AlertChange, OtherFigures, compare
+from flows.alert_changes import AlertChange, OtherFigures, check_runs, compare
 from flows.config import data_folder
 from flows.messages import alert_object
 from flows.store import AlertRow, StoreReader
@@ -51,6 +51,7 @@ def compare_runs(asked: CompareAsked) -> None:
     folder = data_folder(None if asked.data is None else str(asked.data), asked.config_file)
     first, second = (_alerts(place) for place in (folder, asked.second))
     try:
+        check_runs(folder, asked.second)
         found = compare(first, second)
     except OtherFigures as error:
         raise UsageProblem(str(error)) from error

@@ -100,7 +100,7 @@ class CertifiedBurst(PeerTest):
         figures = BurstFigures(
             p.growth, p.actions_min, int(self.baseline_min == 0), self.planned_budget
         )
-        market = Market(*(np.zeros(SIZES, np.int64) for _ in range(3)))
+        market = Market(*(np.zeros((2, SIZES), np.int64) for _ in range(3)))
         rest = (market, (out.records, out.count), np.zeros(BETS))
         follow_bursts(steps, self.selection.exempt, figures, state.shared, state.memory(), rest)
 

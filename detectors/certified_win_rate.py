@@ -7,8 +7,8 @@ says, on average, however they depend on each other. That is the difference to `
 policy and names ten lucky round trips. A true 95 % against a null of 90 % takes some hundred round
 trips to certify; until then there is no conclusion, and near the end headroom says how many wins
 are missing. Who takes small gains and rare large losses wins often and earns nothing, so the null
-is at least the share at which the account's own earlier gains and losses break even. Losses that
-were never closed are not known here: the evidence says so where no round trip of a run lost.
+is at least the share at which the account's own earlier gains and losses break even, from its first
+loss on. Losses that were never closed are not known here: the alert says so where none ever lost.
 
 The bound holds while a tenth more accounts trade than were planned for, and none beyond: see
 `accounts_planned`.
@@ -66,24 +66,26 @@ STATE: Final = np.dtype(
         *SCORES,
         *MONEY,
         *PAYOFF,
+        ("run_null", "<f8"),  # nulls of the run's round trips, added up
         *COUNTS,
     ]
 )
-MISSING, ALARMS, NULL_PPM, BREAK_EVEN_PPM = range(4, 8)  # of a finding, behind those of the units
+# Of a finding, behind those of the units.
+MISSING, ALARMS, NULL_PPM, BREAK_EVEN_PPM, LOSSES, LARGEST_LOSS_E8 = range(4, 10)
 
 
 # What the wins of a run are worth, for people: it annotates, and decides nothing.
 _EDGES: Final = {
     "money": "The run has money to show for it.",
     "payoff": "Its losses outweigh its wins, so its payoffs explain it.",
-    "open losers": "None of its round trips lost: losers that are still open would explain it.",
+    "open losers": "No round trip ever lost: losers that are still open would explain it.",
 }
+_ROUNDING: Final = 1e-6  # nulls of a run are added up one by one
 
 
 def _edge_of(finding: np.void) -> str:
     """Return the label of ``_EDGES`` that fits a finding."""
-    units, wins, _ = units_of(finding)
-    if units == wins:
+    if int(finding["numbers"][LOSSES]) == 0:
         return "open losers"
     return "money" if int(finding["numbers"][PNL_E8]) > 0 else "payoff"
 
@@ -126,8 +128,15 @@ def _meet(subject: Any, step: Any, memory: Any) -> None:
     begin_day(subject, step, memory)
     if step["what"] & TRIPS_RESTART:
         clear(subject)
-        forget_units(subject)
+        _end_run(subject)
         forget_payoff(subject)
+
+
+@kernel
+def _end_run(subject: Any) -> None:
+    """Begin to count the run anew."""
+    forget_units(subject)
+    subject["run_null"] = 0.0
 
 
 @kernel
@@ -141,9 +150,9 @@ def _count(subject: Any, step: Any, null: Any) -> None:
         subject["onset_ns"] = step["time_ns"]
     pnl_e8 = step["trip_pnl_e8"]
     count_units(subject, np.int64(1), np.int64(pnl_e8 > 0), pnl_e8)
-    null_ppm = np.int64(np.round(null * PPM))
-    if np.int64(subject["wins"]) * PPM <= null_ppm * np.int64(subject["units"]):
-        forget_units(subject)
+    subject["run_null"] += null
+    if np.float64(subject["wins"]) <= subject["run_null"] + _ROUNDING:
+        _end_run(subject)
 
 
 @kernel
@@ -184,10 +193,13 @@ def follow_bets(
         write_units(record, subject)
         record["numbers"][MISSING] = missing
         record["numbers"][ALARMS] = subject["alarms"]
-        record["numbers"][NULL_PPM] = np.int64(np.round(null * PPM))
+        run_null = subject["run_null"] / max(1.0, np.float64(subject["units"]))
+        record["numbers"][NULL_PPM] = np.int64(np.round(run_null * PPM))
         record["numbers"][BREAK_EVEN_PPM] = np.int64(np.round(even * PPM))
+        record["numbers"][LOSSES] = subject["losses"]
+        record["numbers"][LARGEST_LOSS_E8] = subject["largest_loss_e8"]
         if phase != HEADROOM:
-            forget_units(subject)  # what comes now is evidence anew
+            _end_run(subject)  # what comes now is evidence anew
 
 
 class CertifiedWinRate(Detector):
@@ -227,6 +239,8 @@ class CertifiedWinRate(Detector):
             **units_evidence(finding),
             "null_rate_ppm": int(finding["numbers"][NULL_PPM]),
             "break_even_ppm": int(finding["numbers"][BREAK_EVEN_PPM]) or None,
+            "losses_known": int(finding["numbers"][LOSSES]),
+            "largest_loss_known_e8": str(int(finding["numbers"][LARGEST_LOSS_E8])),
             "edge": _edge_of(finding),
             "alarms_so_far": int(finding["numbers"][ALARMS]),
             "budget_alarms_a_day_ppm": round(p.alarms_a_day * PPM),

@@ -2,10 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Literal, TypeAlias
 
 from msgspec import Struct
 
+from flows.datafolder import Paths
+from flows.manifest import read_manifest
+from flows.store.reader import StoreReader
 from flows.store.rows import AlertRow
 
 Change: TypeAlias = Literal["same", "amended", "added", "gone"]
@@ -74,7 +78,7 @@ def _of_both(one: AlertRow, two: AlertRow) -> AlertChange:
 
 
 def _match(ones: Sequence[AlertRow], twos: Sequence[AlertRow]) -> list[AlertChange]:
-    waiting: dict[tuple[str, str, str], list[AlertRow]] = defaultdict(list)
+    waiting: dict[tuple[str, str, str, str], list[AlertRow]] = defaultdict(list)
     for row in sorted(ones, key=lambda row: row.event_time_ns, reverse=True):
         waiting[_kind(row)].append(row)
     found = []
@@ -87,5 +91,40 @@ def _match(ones: Sequence[AlertRow], twos: Sequence[AlertRow]) -> list[AlertChan
     return found + [AlertChange(change="gone", first=row, second=None) for row in gone]
 
 
-def _kind(row: AlertRow) -> tuple[str, str, str]:
-    return row.rule.id, row.subject, row.trading_day
+def _kind(row: AlertRow) -> tuple[str, str, str, str]:
+    return row.tenant, row.rule.id, row.subject, row.trading_day
+
+
+def check_runs(first: Path, second: Path) -> None:
+    """Refuse two data folders whose runs say nothing about each other.
+
+    Raises
+    ------
+    OtherFigures
+        Other settings, a second run that is not at its end, or one of fewer events.
+    """
+    one, two = (read_manifest(folder) for folder in (first, second))
+    if one is None or two is None:
+        folder = first if one is None else second
+        raise OtherFigures(f"{folder} has no manifest.json, so it holds no run; name its folder.")
+    if one.config_hash != two.config_hash:
+        raise OtherFigures(
+            f"The run in {second} has other settings than that in {first}, so what is gone there "
+            "may be gone for these; run the day again with the first one's configuration."
+        )
+    if not two.completed:
+        raise OtherFigures(
+            f"The run in {second} is not at its end; give its command again and let it finish."
+        )
+    counts = [_events(first, one.run_key), _events(second, two.run_key)]
+    if counts[1] < counts[0]:
+        raise OtherFigures(
+            f"The run in {second} read {counts[1]:,} events and that in {first} {counts[0]:,}: it "
+            "is not the whole day; run it again with all of it."
+        )
+
+
+def _events(folder: Path, run_key: str) -> int:
+    with StoreReader(Paths(folder).store) as store:
+        found = store.summary(run_key)
+    return 0 if found is None else int(found.summary["events"])

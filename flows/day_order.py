@@ -6,8 +6,10 @@ memory; the lines are read from the file in their new order.
 """
 
 import mmap
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import BinaryIO, Final, NamedTuple
 
 import numpy as np
@@ -55,16 +57,28 @@ def write_in_order(source: Path, out: Path, on_lines: Callable[[int], None]) -> 
             raise FileProblem(f"{source} is packed; unpack it first, lines are moved within it.")
         starts, times = _index(file)
         order = np.argsort(times, kind="stable")
-        partial = out.with_name(out.name + ".part")
-        with partial.open("wb") as target:
-            for count, line in enumerate(_lines(file, starts, order), 1):
-                target.write(line)
-                if count % _PART_LINES == 0:
-                    on_lines(count)
+        # A name of its own: nothing that is there already may be written over.
+        with NamedTemporaryFile(dir=out.parent, prefix=f"{out.name}.", delete=False) as target:
+            partial = Path(target.name)
+            try:
+                for count, line in enumerate(_lines(file, starts, order), 1):
+                    target.write(line)
+                    if count % _PART_LINES == 0:
+                        on_lines(count)
+            except BaseException:
+                partial.unlink()
+                raise
+    partial.chmod(0o666 & ~_umask())
     partial.replace(out)
     on_lines(len(order))
     moved = int(np.count_nonzero(times < np.maximum.accumulate(times))) if len(times) else 0
     return Ordered(len(order), moved)
+
+
+def _umask() -> int:
+    held = os.umask(0)
+    os.umask(held)
+    return held
 
 
 def _index(file: BinaryIO) -> tuple[Ints, Ints]:

@@ -46,11 +46,12 @@ class Looker:
     over: list[Window]
     window: Window | None = None
     since: int = 0
+    latest_ns: int = 0  # end of the latest window
 
     def pass_time(self, time_ns: int, group: str) -> None:
         while self.window is not None and self.window.end_ns <= time_ns:
             last, self.window = self.window, None
-            last.group = group
+            last.group, self.latest_ns = group, last.end_ns
             self.over.append(last)
             if self.since >= 10:
                 self.look(last.account, last.end_ns, last.line, last.is_simulated)
@@ -63,12 +64,12 @@ class Looker:
         account, is_simulated = step.event["account_id"], bool(step.what & c.SIMULATED)
         length_ns = LENGTHS_S[self.size] * SECOND_NS
         is_begun = self.window is None or self.window.actions > 0
-        if self.window and not is_begun and step.time_ns < self.window.begin_ns - length_ns:
-            self.window, self.since = None, 0  # a wild clock had decided on it
+        if self.window and not is_begun and step.time_ns + 4 * length_ns < self.window.end_ns:
+            self.window, self.since, self.latest_ns = None, 0, 0  # a wild clock's
         if self.window is None:
             self.since += 1
             if self.since >= 10:
-                begin_ns = (step.time_ns // length_ns + 1) * length_ns
+                begin_ns = max((step.time_ns // length_ns + 1) * length_ns, self.latest_ns)
                 self.look(account, begin_ns, line, is_simulated)
         elif is_simulated == self.window.is_simulated and step.time_ns >= self.window.begin_ns:
             self.window.actions += 1
@@ -184,7 +185,9 @@ class Bursts:
             others = [
                 (min(other.actions, int(4 * mean) + 1), int(mean * 1e6))
                 for other, mean in sees
-                if other.size == one.size and other is not one
+                if other.size == one.size
+                and other.is_simulated == one.is_simulated
+                and other is not one
             ]
             scale = 1.0
             if len(others) >= 10 and sum(usual for _, usual in others) > 0:

@@ -575,23 +575,28 @@ def certified_win_rate(
     days: dict[Any, int] = {}
     alarmed: set[tuple[Any, int]] = set()
     profits: dict[Any, list[int]] = defaultdict(list)
+    nulls: dict[Any, list[float]] = defaultdict(list)
     for row, step, account in seen_by(steps, c.TRIP, "account"):
         day = days[account] = max(days.get(account, step.day), step.day)
         bank = banks.setdefault(account, Bank(budget))
         if step.what & c.TRIPS_RESTART:
             trips[account].clear()
+            nulls[account].clear()
             profits[account].clear()
             bank.scores = [0.0] * len(bank.scores)
         is_won = step.trip_pnl_e8 > 0
         null = max(null_rate, break_even(profits[account]))
         trips[account].append(is_won)
         profits[account].append(step.trip_pnl_e8)
-        if sum(trips[account]) * 10**6 <= round(null * 10**6) * len(trips[account]):
+        nulls[account].append(null)
+        if sum(trips[account]) <= sum(nulls[account]) + 1e-6:
             trips[account].clear()  # the run is over
+            nulls[account].clear()
         if bank.settle((1 - null) / null if is_won else -1.0):
             phase = "growth" if (account, day) in alarmed else "opening"
             alarmed.add((account, day))
             found.append((row, phase, account, (len(trips[account]), sum(trips[account]))))
             trips[account].clear()
+            nulls[account].clear()
         bank.grant(step.time_ns)
     return found

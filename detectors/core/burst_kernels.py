@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.core.betting import BETS, FACTOR_MAX, SCORES, clear, grant, judge
-from detectors.core.contract import HEADROOM, RECENT
+from detectors.core.contract import HEADROOM, RECENT, SIMULATED
 from detectors.core.emit import COMMON_STATE, begin_day, emit_step, remember
 from detectors.core.memory import row_of
 from detectors.core.tallies import WINDOW
@@ -92,12 +92,14 @@ class BurstFigures(NamedTuple):
 
 
 class Market(NamedTuple):
-    """What all accounts did in the windows that end at one moment, by length.
+    """What all accounts did in the windows that end at one moment, by money and length.
+
+    Simulated trading is free, so it is a market of its own.
 
     Attributes
     ----------
     accounts, actions, usual_ppm
-        Shape (SIZES,), int64: those with a past, what they did, what they usually do. Whole
+        Shape (2, SIZES), int64: those with a past, what they did, what they usually do. Whole
         numbers, so that their order does not matter.
     """
 
@@ -136,11 +138,12 @@ def _counted(subject: Any, actions: Int, size: Int) -> Any:
 
 
 @kernel
-def _scale(subject: Any, actions: Int, size: Int, market: Any) -> Any:
+def _scale(subject: Any, unit: Any, market: Any) -> Any:
     """Return how many times their usual all others do in the same window."""
-    others, usual_ppm, done = (
-        market.accounts[size], market.usual_ppm[size], market.actions[size],
-    )  # fmt: skip
+    actions, size = np.int64(unit["actions"]), np.int64(unit["size"])
+    money = np.int64(unit["what"] & SIMULATED != 0)
+    others, usual_ppm = market.accounts[money, size], market.usual_ppm[money, size]
+    done = market.actions[money, size]
     if subject["mean"][size] > 0.0:
         others -= 1
         usual_ppm -= np.int64(subject["mean"][size] * PPM)
@@ -306,8 +309,10 @@ def _is_bet(subject: Any, group: Any, unit: Any, figures: Any) -> bool:
 @kernel
 def _meet_market(units: Any, span: Any, memory: Any, market: Any) -> None:
     """Count what all did in the windows that ended at one moment; ``span`` is (first, end)."""
-    for k in range(SIZES):
-        market.accounts[k] = market.actions[k] = market.usual_ppm[k] = 0
+    for which in range(2):
+        for k in range(SIZES):
+            market.accounts[which, k] = market.actions[which, k] = 0
+            market.usual_ppm[which, k] = 0
     for i in range(span[0], span[1]):
         unit = units[i]
         if unit["kind"] != WINDOW or unit["group"] < 0:
@@ -315,9 +320,10 @@ def _meet_market(units: Any, span: Any, memory: Any, market: Any) -> None:
         size = np.int64(unit["size"])
         subject = memory.rows[row_of(np.int64(unit["account"]), memory)]
         if subject["mean"][size] > 0.0:
-            market.accounts[size] += 1
-            market.actions[size] += _counted(subject, np.int64(unit["actions"]), size)
-            market.usual_ppm[size] += np.int64(subject["mean"][size] * PPM)
+            money = np.int64(unit["what"] & SIMULATED != 0)
+            market.accounts[money, size] += 1
+            market.actions[money, size] += _counted(subject, np.int64(unit["actions"]), size)
+            market.usual_ppm[money, size] += np.int64(subject["mean"][size] * PPM)
 
 
 @kernel
@@ -333,7 +339,7 @@ def _take(unit: Any, i: Int, figures: Any, shared: Any, memory: Any, rest: Any) 
     begin_day(subject, unit, memory)
     scale = 1.0
     if not figures.fixed:
-        scale = _scale(subject, np.int64(unit["actions"]), np.int64(unit["size"]), market)
+        scale = _scale(subject, unit, market)
     _learn(subject, group, unit, scale, figures)
     if _is_bet(subject, group, unit, figures):
         # Where the market rests, an account may do as always.

@@ -14,7 +14,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from detectors.core.blocks import dump_blocks, take_up
-from detectors.core.contract import Detector, FixedGroup
+from detectors.core.contract import SIMULATED, Detector, FixedGroup
 from detectors.core.findings import Narrator, Who
 from detectors.core.idle import live, remove_rows
 from detectors.core.memory import FindingBuffer, SubjectState
@@ -106,7 +106,7 @@ def _copy(tally: Any, account: Int, group: Int, unit: Any) -> None:
     unit["group"] = group
     unit["orders"] = tally["orders"]
     unit["canceled"] = tally["canceled"]
-    unit["what"] = 0
+    unit["what"] = SIMULATED if tally["is_simulated"] else 0
     unit["kind"] = tally["kind"]
     unit["registered"] = tally["registered"]
     unit["claimed"] = tally["claimed"]

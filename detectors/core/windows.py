@@ -24,13 +24,14 @@ from schemas.whole_rows import copied, put
 WINDOW_SECONDS: Final = (60, 300, 900)
 SIZES: Final = len(WINDOW_SECONDS)
 ACTIONS_BEFORE: Final = 10
+_WILD: Final = 4  # lengths ahead; the next window ends two ahead at most, unless rows come late
 _LENGTHS_NS: Final = tuple(seconds * SECOND_NS for seconds in WINDOW_SECONDS)
 _COUNT_MAX: Final = 2**32 - 1
 
 # One account's window of one length.
 WINDOW_AT_HAND: Final = np.dtype(
     [
-        ("end_ns", "<i8"),  # 0: none is looked at
+        ("end_ns", "<i8"),  # of the one looked at; negative: none is, and the latest ended then
         ("position", "<i8"),  # of the latest action in it, or of the one that decided on it
         ("actions", "<u4"),
         ("since", "u1"),  # actions since the latest one began, as far as they are needed
@@ -127,7 +128,7 @@ def _settle(at: Int, time_ns: Int, held: Any, out: Any) -> None:
         if window["since"] >= ACTIONS_BEFORE:
             _begin(window, end_ns + _LENGTHS_NS[size])
         else:
-            window["end_ns"] = 0
+            window["end_ns"] = -end_ns
 
 
 @inlined
@@ -145,7 +146,8 @@ def _open(at: Int, time_ns: Int, is_simulated: Int, held: Any) -> None:
     """Decide that the next window is looked at."""
     window, length_ns = held.windows[at], _LENGTHS_NS[at % SIZES]
     window["is_simulated"] = is_simulated
-    _begin(window, (time_ns // length_ns + 2) * length_ns)
+    # None twice, however late what decides on it comes.
+    _begin(window, max((time_ns // length_ns + 2) * length_ns, length_ns - window["end_ns"]))
     held.meta[DUE_NS] = min(held.meta[DUE_NS], window["end_ns"])
     if not window["is_listed"]:
         window["is_listed"] = 1
@@ -154,11 +156,15 @@ def _open(at: Int, time_ns: Int, is_simulated: Int, held: Any) -> None:
 
 
 @inlined
-def _disown(window: Any, time_ns: Int, length_ns: Int) -> None:
-    """Give up a window that begins later than any next one could: a wild clock decided on it."""
-    if window["actions"] == 0 and time_ns < window["end_ns"] - 2 * length_ns:
+def _disown(window: Any, actor: Any, time_ns: Int, length_ns: Int) -> None:
+    """Give up a window that begins later than any next one could: a wild clock decided on it.
+
+    The name that it told comes late as well, so it is told again.
+    """
+    if window["actions"] == 0 and time_ns + _WILD * length_ns < window["end_ns"]:
         window["end_ns"] = 0
         window["since"] = 0
+        actor["name"] = 0
 
 
 @kernel
@@ -170,7 +176,7 @@ def _act(step: Any, i: Int, held: Any, out: Any) -> None:
     for size in range(SIZES):
         at = row * SIZES + size
         window = held.windows[at]
-        _disown(window, time_ns, np.int64(_LENGTHS_NS[size]))
+        _disown(window, held.actors[row], time_ns, np.int64(_LENGTHS_NS[size]))
         if window["end_ns"] > 0:
             is_within = time_ns >= window["end_ns"] - _LENGTHS_NS[size]
             if is_within and window["is_simulated"] == is_simulated:
@@ -230,7 +236,7 @@ def end_windows(held: Any, out: Any, watermark_ns: Int) -> None:
         at = np.int64(held.listed[place])
         _settle(at, watermark_ns, held, out)
         window = held.windows[at]
-        if window["end_ns"] == 0:
+        if window["end_ns"] <= 0:
             window["is_listed"] = 0
             continue
         held.listed[kept] = at

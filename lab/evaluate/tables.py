@@ -149,8 +149,9 @@ def _traps(found: Mapping[str, Any]) -> Table:
             "the policy's rule: more than 90 % of at least ten on a day. Sizes vary by half in "
             "logarithm; where no money is earned, losses are as much larger as that takes, and "
             "the null of each account is what its own past breaks even at, known as well as a "
-            "short past tells. The last two sorts have an edge, some of it beyond 90 %: whom the "
-            "test names there is rightly named."
+            "short past tells: before its first loss, not at all, so that who hardly ever loses is "
+            "held to the policy's figure. The last two sorts have an edge, some of it beyond "
+            "90 %: whom the test names there is rightly named."
         ),
         head=("accounts", "wins", "within the null", "certified", "policy's rule"),
         words=("accounts", "wins", "within the null"),

@@ -84,6 +84,8 @@ TRAPS: Final = (
     Trap("population", "55 %, log odds vary by 1; nobody earns anything", _population),
     Trap("92 % winners", "small gains and large losses, which come to nothing", _all(0.92)),
     Trap("loser-holders", "95 %: losers are kept, and closed late", _all(0.95)),
+    Trap("98 % winners", "the same, one loss in 50", _all(0.98)),
+    Trap("99 % winners", "the same, one loss in 100, which may be long in coming", _all(0.99)),
     Trap(
         "able population",
         "the same shares as the population, and money with it",

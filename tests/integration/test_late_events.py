@@ -160,3 +160,31 @@ def test_what_changed_is_recorded_once_and_both_ledgers_stay_sound(
 
 def ledger_lines(folder: str) -> list[bytes]:
     return [entry for _, entry in read_entries(Path(folder) / "ledger" / "monitor")]
+
+
+def test_runs_that_say_nothing_about_each_other_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = caller(monkeypatch, capsys)
+    monkeypatch.chdir(tmp_path)
+    Path("day.ndjson").write_bytes(b"".join(sent()))
+    Path("half.ndjson").write_bytes(b"".join(sent()[: len(sent()) // 2]))
+    figures = ("--set", "detectors.win_rate.min_units=100000")
+    assert call("replay", "day.ndjson", "--data", "first", "--json").code == 0
+    assert call("replay", "half.ndjson", "--data", "half", "--json").code == 0
+    assert call("replay", "day.ndjson", "--data", "strict", "--json", *figures).code == 0
+    before = ledger_lines("first")
+    for second, why in (("half", "not the whole day"), ("strict", "other settings")):
+        said = call("alerts", "compare", "--data", "first", "--with", second, "--record")
+        assert said.code != 0
+        assert why in " ".join(said.err.split())
+    assert ledger_lines("first") == before
+
+
+def test_sorting_leaves_a_file_beside_it_alone(tmp_path: Path) -> None:
+    source, out = tmp_path / "day.ndjson.part", tmp_path / "day.ndjson"
+    source.write_bytes(b"".join(reversed(sent()[:500])))
+    before = source.read_bytes()
+    assert write_in_order(source, out, lambda _lines: None).lines == 500
+    assert source.read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["day.ndjson", "day.ndjson.part"]
