@@ -214,7 +214,10 @@ class CertifiedBurst(PeerTest):
         """See ``Detector.explain``."""
         p, numbers = self.params, finding["numbers"]
         actions, last = int(numbers[ACTIONS]) >> 24, int(numbers[ACTIONS]) & (2**24 - 1)
-        windows, minutes = int(numbers[WINDOWS]), WINDOW_SECONDS[int(numbers[LENGTH])] // 60
+        windows, minutes = (
+            int(numbers[WINDOWS]),
+            WINDOW_SECONDS[min(int(numbers[LENGTH]), SIZES - 1)] // 60,
+        )
         allowed, at_most = int(numbers[EXPECTED_PPM]) / PPM, int(numbers[AT_MOST])
         whose = "own past, peers and market" if self.baseline_min else "the rule's figure"
         why = (

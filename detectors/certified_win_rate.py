@@ -62,16 +62,14 @@ from schemas.jit import kernel
 STATE: Final = np.dtype(
     [
         *COMMON_STATE,
-        ("alarms", "<u4"),
+        ("alarms", "<u2"),
+        *PAYOFF,
         *SCORES,
         *MONEY,
-        *PAYOFF,
-        ("run_null", "<f8"),  # nulls of the run's round trips, added up
         *COUNTS,
     ]
 )
-# Of a finding, behind those of the units.
-MISSING, ALARMS, NULL_PPM, BREAK_EVEN_PPM, LOSSES, LARGEST_LOSS_E8 = range(4, 10)
+MISSING, ALARMS, NULL_PPM, BREAK_EVEN_PPM, LOSSES = range(4, 9)  # behind those of the units
 
 
 # What the wins of a run are worth, for people: it annotates, and decides nothing.
@@ -80,7 +78,6 @@ _EDGES: Final = {
     "payoff": "Its losses outweigh its wins, so its payoffs explain it.",
     "open losers": "No round trip ever lost: losers that are still open would explain it.",
 }
-_ROUNDING: Final = 1e-6  # nulls of a run are added up one by one
 
 
 def _edge_of(finding: np.void) -> str:
@@ -134,9 +131,10 @@ def _meet(subject: Any, step: Any, memory: Any) -> None:
 
 @kernel
 def _end_run(subject: Any) -> None:
-    """Begin to count the run anew."""
+    """Begin to count the run anew; the largest loss stays, which payoffs rest on."""
+    worst_e8 = subject["worst_e8"]
     forget_units(subject)
-    subject["run_null"] = 0.0
+    subject["worst_e8"] = worst_e8
 
 
 @kernel
@@ -150,8 +148,8 @@ def _count(subject: Any, step: Any, null: Any) -> None:
         subject["onset_ns"] = step["time_ns"]
     pnl_e8 = step["trip_pnl_e8"]
     count_units(subject, np.int64(1), np.int64(pnl_e8 > 0), pnl_e8)
-    subject["run_null"] += null
-    if np.float64(subject["wins"]) <= subject["run_null"] + _ROUNDING:
+    null_ppm = np.int64(np.round(null * PPM))
+    if np.int64(subject["wins"]) * PPM <= null_ppm * np.int64(subject["units"]):
         _end_run(subject)
 
 
@@ -193,11 +191,9 @@ def follow_bets(
         write_units(record, subject)
         record["numbers"][MISSING] = missing
         record["numbers"][ALARMS] = subject["alarms"]
-        run_null = subject["run_null"] / max(1.0, np.float64(subject["units"]))
-        record["numbers"][NULL_PPM] = np.int64(np.round(run_null * PPM))
+        record["numbers"][NULL_PPM] = np.int64(np.round(null * PPM))
         record["numbers"][BREAK_EVEN_PPM] = np.int64(np.round(even * PPM))
         record["numbers"][LOSSES] = subject["losses"]
-        record["numbers"][LARGEST_LOSS_E8] = subject["largest_loss_e8"]
         if phase != HEADROOM:
             _end_run(subject)  # what comes now is evidence anew
 
@@ -240,7 +236,6 @@ class CertifiedWinRate(Detector):
             "null_rate_ppm": int(finding["numbers"][NULL_PPM]),
             "break_even_ppm": int(finding["numbers"][BREAK_EVEN_PPM]) or None,
             "losses_known": int(finding["numbers"][LOSSES]),
-            "largest_loss_known_e8": str(int(finding["numbers"][LARGEST_LOSS_E8])),
             "edge": _edge_of(finding),
             "alarms_so_far": int(finding["numbers"][ALARMS]),
             "budget_alarms_a_day_ppm": round(p.alarms_a_day * PPM),
@@ -258,7 +253,7 @@ class CertifiedWinRate(Detector):
 
     def _whose(self, finding: np.void) -> str:
         is_own = int(finding["numbers"][NULL_PPM]) > round(self.params.null_rate * PPM)
-        return ", as its own gains and losses break even there" if is_own else ""
+        return ", where its own gains and losses break even by now" if is_own else ""
 
     def nearness(self, finding: np.void) -> Nearness:
         """See ``Detector.nearness``: round trips so far, and with the wins that are missing."""

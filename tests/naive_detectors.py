@@ -556,13 +556,21 @@ def win_rate(
 
 
 def break_even(profits: Sequence[int]) -> float:
-    """Return the share of wins at which such profits earn nothing, the largest loss once more."""
-    gains = [profit for profit in profits if profit > 0]
-    losses = [-profit for profit in profits if profit <= 0]
-    if not gains or not losses:
+    """Return the share of wins at which such profits earn nothing, the largest loss once more.
+
+    Beyond 200 gains or losses the past of these counts half.
+    """
+    means, counts = {True: 0.0, False: 0.0}, {True: 0, False: 0}
+    for profit in profits:
+        is_gain = profit > 0
+        counts[is_gain] += 1
+        means[is_gain] += (abs(profit) - means[is_gain]) / counts[is_gain]
+        if counts[is_gain] > 200:
+            counts[is_gain] //= 2
+    if not counts[True] or not counts[False]:
         return 0.0
-    loss, gain = (sum(losses) + max(losses)) / (len(losses) + 1), sum(gains) / len(gains)
-    return loss / (loss + gain)
+    loss = (means[False] * counts[False] - min(profits)) / (counts[False] + 1)
+    return loss / (loss + means[True])
 
 
 def certified_win_rate(
@@ -575,28 +583,23 @@ def certified_win_rate(
     days: dict[Any, int] = {}
     alarmed: set[tuple[Any, int]] = set()
     profits: dict[Any, list[int]] = defaultdict(list)
-    nulls: dict[Any, list[float]] = defaultdict(list)
     for row, step, account in seen_by(steps, c.TRIP, "account"):
         day = days[account] = max(days.get(account, step.day), step.day)
         bank = banks.setdefault(account, Bank(budget))
         if step.what & c.TRIPS_RESTART:
             trips[account].clear()
-            nulls[account].clear()
             profits[account].clear()
             bank.scores = [0.0] * len(bank.scores)
         is_won = step.trip_pnl_e8 > 0
         null = max(null_rate, break_even(profits[account]))
         trips[account].append(is_won)
         profits[account].append(step.trip_pnl_e8)
-        nulls[account].append(null)
-        if sum(trips[account]) <= sum(nulls[account]) + 1e-6:
+        if sum(trips[account]) * 10**6 <= round(null * 10**6) * len(trips[account]):
             trips[account].clear()  # the run is over
-            nulls[account].clear()
         if bank.settle((1 - null) / null if is_won else -1.0):
             phase = "growth" if (account, day) in alarmed else "opening"
             alarmed.add((account, day))
             found.append((row, phase, account, (len(trips[account]), sum(trips[account]))))
             trips[account].clear()
-            nulls[account].clear()
         bank.grant(step.time_ns)
     return found

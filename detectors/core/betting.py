@@ -20,7 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.core.contract import GROWTH, HEADROOM, OPENING, RECENT
-from detectors.core.emit import COUNT_MAX
 from schemas.events import SECOND_NS
 from schemas.jit import Int, inlined, kernel
 
@@ -34,6 +33,7 @@ SCORES: Final[list[Any]] = [
     ("latest_ns", "<i8"),  # time of the outcome before
     ("scores", "<f8", (BETS,)),
 ]
+_ALARMS_MAX: Final = 2**16 - 1  # a count of them is held there
 _DAY_NS: Final = 86_400 * SECOND_NS
 
 
@@ -141,7 +141,7 @@ def judge(subject: Any, total: Any, missing: Int, has_run: bool) -> Any:  # noqa
     if total >= 1.0:
         phase = GROWTH if subject["open"] else OPENING
         subject["open"] = 1
-        subject["alarms"] = min(np.int64(subject["alarms"]) + 1, COUNT_MAX)
+        subject["alarms"] = min(np.int64(subject["alarms"]) + 1, _ALARMS_MAX)
         clear(subject)
         return phase
     if missing > 0 and has_run and subject["warned"] + subject["open"] == 0:

@@ -9,45 +9,36 @@ from typing import Any, Final
 
 import numpy as np
 
-from detectors.core import wide
 from schemas.jit import Int, kernel
 
-PAYOFF: Final[list[Any]] = [
-    ("gained_e8", "<i8"),
-    ("lost_e8", "<i8"),
-    ("largest_loss_e8", "<i8"),
-    ("gains", "<u4"),
-    ("losses", "<u4"),
-]
-_PAST: Final = 1_000  # of one sort; beyond, what is past counts half
+# Beside ``worst_e8``, the largest loss ever. Means need no more digits than these, and counts no
+# more than what is past weighs.
+PAYOFF: Final[list[Any]] = [("gain", "<f4"), ("loss", "<f4"), ("gains", "u1"), ("losses", "u1")]
+_PAST: Final = 200  # of one sort; beyond, what is past counts half
 
 
 @kernel
 def forget_payoff(subject: Any) -> None:
     """Begin anew."""
-    subject["gained_e8"] = 0
-    subject["lost_e8"] = 0
-    subject["largest_loss_e8"] = 0
+    subject["gain"] = 0.0
+    subject["loss"] = 0.0
     subject["gains"] = 0
     subject["losses"] = 0
+    subject["worst_e8"] = 0
 
 
 @kernel
 def note_payoff(subject: Any, pnl_e8: Int) -> None:
     """Count a round trip's profit, in 10^-8 units."""
-    if pnl_e8 > 0:
-        subject["gained_e8"] = wide.add_held(subject["gained_e8"], pnl_e8)
-        subject["gains"] += np.uint32(1)
-        if subject["gains"] > _PAST:
-            subject["gained_e8"] //= 2
-            subject["gains"] //= np.uint32(2)
-        return
-    subject["lost_e8"] = wide.add_held(subject["lost_e8"], -pnl_e8)
-    subject["largest_loss_e8"] = max(subject["largest_loss_e8"], -pnl_e8)
-    subject["losses"] += np.uint32(1)
-    if subject["losses"] > _PAST:
-        subject["lost_e8"] //= 2
-        subject["losses"] //= np.uint32(2)
+    pnl = np.float64(pnl_e8)
+    if pnl > 0.0:
+        count = np.int64(subject["gains"]) + 1
+        subject["gain"] += (pnl - subject["gain"]) / count
+        subject["gains"] = count // 2 if count > _PAST else count
+    else:
+        count = np.int64(subject["losses"]) + 1
+        subject["loss"] += (-pnl - subject["loss"]) / count
+        subject["losses"] = count // 2 if count > _PAST else count
 
 
 @kernel
@@ -58,7 +49,7 @@ def break_even(subject: Any) -> Any:
     """
     if subject["gains"] == 0 or subject["losses"] == 0:
         return 0.0
-    gain = np.float64(subject["gained_e8"]) / np.float64(subject["gains"])
-    lost = np.float64(subject["lost_e8"]) + np.float64(subject["largest_loss_e8"])
-    loss = lost / (np.float64(subject["losses"]) + 1.0)
-    return loss / (loss + gain)
+    losses = np.float64(subject["losses"])
+    lost = np.float64(subject["loss"]) * losses - np.float64(subject["worst_e8"])
+    loss = lost / (losses + 1.0)
+    return loss / (loss + np.float64(subject["gain"]))

@@ -87,7 +87,7 @@ def test_the_day_has_enough_in_it_to_compare(expected: Content) -> None:
     summary = expected.parts["summary"]
     assert not expected.faults
     assert len(expected.parts["alerts"]) > 100
-    assert len({alert["detector"] for alert in expected.parts["alerts"].values()}) == 9
+    assert len({alert["detector"] for alert in expected.parts["alerts"].values()}) == 10
     assert len(expected.parts["alert_updates"]) > 30
     assert len(expected.parts["notices"]) > 5
     assert summary["late"] > 5
