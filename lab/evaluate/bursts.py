@@ -12,7 +12,6 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
 
 from detectors.core.betting import FACTOR_MAX
 from detectors.core.burst_kernels import SCALE_PPM, SHAPE
@@ -30,7 +29,6 @@ _STREAM: Final = 60  # of random numbers, so that no two tables share any
 _PLANTS: Final = (2, 5, 10)
 _WITHIN: Final = (2, 5, 10, 30, 60, 240)  # minutes
 _SHAPE: Final = 2.0  # of the luck of a minute
-_NORMALS = NDArray[np.float64]
 
 Busy = Callable[[np.random.Generator, int, float], Any]
 

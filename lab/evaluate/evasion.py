@@ -73,21 +73,34 @@ def _with_past(sizes: Sizes, rng: np.random.Generator) -> tuple[ShareBank, Popul
     return bank, who, adversaries
 
 
+def _named(
+    bank: ShareBank,
+    who: Population,
+    adversaries: Ints,
+    rng: np.random.Generator,
+    course: tuple[int, float],
+) -> int:
+    """Count adversaries that are named; ``course`` is (days, growth of their log odds a day)."""
+    days, step = course
+    named: set[int] = set()
+    for _ in range(days):
+        who.logits[adversaries] += step
+        day = day_of(rng, who, FAMILIES[0])
+        found = bank.take(day)
+        named |= set(day.accounts[found["row"]].tolist())
+    return len(named & set(adversaries.tolist()))
+
+
 def _dilute(sizes: Sizes, seed: int, genuine: float) -> EvasionRow:
     """Have every abusive order withdrawn, and so many others traded beside it."""
     rng = np.random.default_rng((seed, _STREAM, int(genuine * 100)))
     bank, who, adversaries = _with_past(sizes, rng)
     share = min(1 / (1 + genuine), 1 - 1e-9)
     who.logits[adversaries] = np.log(share / (1 - share))
-    named = set()
-    for _ in range(_DAYS):
-        day = day_of(rng, who, FAMILIES[0])
-        found = bank.take(day)
-        named |= set(day.accounts[found["row"]].tolist())
     return _row(
         f"dilution: {share:.0%} of its orders cancelled",
         f"{genuine:g} orders that trade for each abusive one",
-        len(named & set(adversaries.tolist())),
+        _named(bank, who, adversaries, rng, (_DAYS, 0.0)),
         len(adversaries),
     )
 
@@ -96,16 +109,10 @@ def _ramp(sizes: Sizes, seed: int, step: float) -> EvasionRow:
     """Have the odds of cancelling grow a little every day, so that the own past follows."""
     rng = np.random.default_rng((seed, _STREAM + 1, int(step * 100)))
     bank, who, adversaries = _with_past(sizes, rng)
-    named = set()
-    for _ in range(_RAMP_DAYS):
-        who.logits[adversaries] += step
-        day = day_of(rng, who, FAMILIES[0])
-        found = bank.take(day)
-        named |= set(day.accounts[found["row"]].tolist())
     return _row(
         f"slow ramp: odds of cancelling grow by {np.expm1(step):.0%} a day for {_RAMP_DAYS} days",
         f"{np.log(10) / step:.0f} days to ten times the odds",
-        len(named & set(adversaries.tolist())),
+        _named(bank, who, adversaries, rng, (_RAMP_DAYS, step)),
         len(adversaries),
     )
 
