@@ -2,19 +2,24 @@
 
 Store, control log, arrivals, ledger and the engine's recovery store all end at the same disk, but
 each says in its own way that it is full; the engine says it in the text of a panic only, and in a
-run of several processes even that is lost to a panic about the connection between them.
+run of several processes even that is lost to a panic about the connection between them. The disk
+itself is asked then.
 """
 
 import errno
+import os
 import re
 import shutil
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from msgspec import Struct
+
+from flows.guard import is_panic
 
 _FULL_ERRNOS: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _WRITE_ERRNOS: Final = frozenset({errno.EFBIG, errno.EROFS})  # EIO may be of a file read
@@ -33,8 +38,10 @@ _WRITE_CODES: Final = frozenset(
 )
 # Only where no room is left does it say so: a file may be unreadable for many reasons.
 _OPEN_CODES: Final = frozenset({sqlite3.SQLITE_CANTOPEN})
-_PANIC: Final = "PanicException"  # of the engine; no module has it
 _ENGINE_CODE: Final = re.compile(r"SqliteFailure\(.*?extended_code: (\d+)")
+_GROWTH_MAX: Final = (
+    8 * 1024 * 1024
+)  # by this much a log of SQLite may be beyond what is left of it
 _ROOM_MIN: Final = 1024 * 1024  # SQLite asks for tens of KiB at once, and calls a refusal an error
 
 
@@ -91,13 +98,31 @@ def _refusal_of(error: BaseException, data: Path) -> _Refusal | None:
         return _Refusal(place, str(error.strerror), error.errno in _FULL_ERRNOS)
     code = _sqlite_code(error)
     has_room = _has_room(data)
-    is_silent = code is None and type(error).__name__ == _PANIC
+    is_silent = code is None and is_panic(error)
     if code == sqlite3.SQLITE_FULL or (
         (is_silent or code in _WRITE_CODES | _OPEN_CODES) and not has_room
     ):
         return _Refusal(str(data), "", is_full=True)
     if code in _WRITE_CODES:
         return _Refusal(str(data), "input/output error", is_full=False)
+    return _refusal_when_asked(data) if is_silent else None
+
+
+def _refusal_when_asked(data: Path) -> _Refusal | None:
+    """Write beside the largest file where one would grow, and see what the disk says.
+
+    A panic between two processes that names nothing may come of a quota or of a limit on the size
+    of files, which the free room does not show.
+    """
+    largest = max((each.stat().st_size for each in data.rglob("*") if each.is_file()), default=0)
+    try:
+        with tempfile.TemporaryFile(dir=data) as asked:
+            asked.seek(largest + _GROWTH_MAX)
+            asked.write(bytes(_ROOM_MIN))
+            asked.flush()
+            os.fsync(asked.fileno())
+    except OSError as error:
+        return _refusal_of(error, data)
     return None
 
 

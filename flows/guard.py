@@ -8,7 +8,7 @@ seen, too, that an epoch has ended.
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.operators import StatefulBatchLogic
@@ -17,6 +17,28 @@ from flows.supervision import Pulse
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
+
+_PANIC: Final = "PanicException"  # of the engine; no module has it, and it is no Exception
+
+
+class EnginePanicError(RuntimeError):
+    """The engine itself failed, and nothing that it called did."""
+
+
+def is_panic(error: BaseException) -> bool:
+    """Say whether an error is the engine's own."""
+    return type(error).__name__ == _PANIC
+
+
+@contextmanager
+def naming_panics() -> Iterator[None]:
+    """Raise a panic of the engine as ``EnginePanicError``, which is handled as any other error."""
+    try:
+        yield
+    except BaseException as error:
+        if is_panic(error):
+            raise EnginePanicError(f"The engine failed: {error}") from error
+        raise
 
 
 class Guard:

@@ -15,7 +15,7 @@ from flows import clock
 from flows.control_topic import open_control
 from flows.datafolder import DataFolder, Run
 from flows.disk import is_disk_problem, naming_disk_problems
-from flows.guard import Guard
+from flows.guard import Guard, naming_panics
 from flows.loop import run_loop
 from flows.monitor import Hooks, build_flow
 from flows.observe.begin import open_observer
@@ -160,7 +160,7 @@ def _run(
             stop = StopFlag(plan.observer.stopping)
             with stop.on_signals():
                 hooks = Hooks(stop.is_set, on_progress, processes=options.processes)
-                with _abandoning(hooks), letting_go(plan, hooks):
+                with _abandoning(hooks), letting_go(plan, hooks), naming_panics():
                     writer = _run_engine(plan, held, options, hooks, crew)
         return _end(plan, held, writer, began_ns)
 

@@ -18,6 +18,10 @@ Log = list[Any]
 Batch = list[tuple[str, Any]]
 
 
+class PanicException(BaseException):
+    """What the engine raises where processes lose each other, whatever the reason was."""
+
+
 class Script(FixedPartitionedSource[Any, int]):
     """Gives the batches of a script, one after the other, and goes on where it stood.
 

@@ -1,12 +1,14 @@
 """A full disk is told from other failures, whoever met it and however it is wrapped."""
 
 import errno
+import resource
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from engine_parts import PanicException
 
 from flows import disk
 from flows.disk import DiskProblem, naming_disk_problems
@@ -92,10 +94,6 @@ def test_without_room_a_failure_to_open_is_a_full_disk(
         pass
 
 
-class PanicException(BaseException):
-    """What the engine raises where processes lose each other, whatever the reason was."""
-
-
 def test_without_room_a_panic_that_names_nothing_is_a_full_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,6 +102,24 @@ def test_without_room_a_panic_that_names_nothing_is_a_full_disk(
     monkeypatch.setattr(disk, "_ROOM_MIN", 2**62)
     assert disk.is_disk_problem(panic, tmp_path)
     assert not disk.is_disk_problem(ValueError("a bug"), tmp_path)
+
+
+def test_after_a_panic_that_names_nothing_the_disk_is_asked(tmp_path: Path) -> None:
+    (tmp_path / "recovery").mkdir()
+    (tmp_path / "recovery" / "part-0.sqlite3").write_bytes(bytes(300_000))
+    panic = PanicException("Send thread panic: Any { .. }")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, hard))
+    try:
+        with (
+            pytest.raises(DiskProblem, match=r"does not take what is written.*File too large"),
+            naming_disk_problems(tmp_path),
+        ):
+            raise panic
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not disk.is_disk_problem(panic, tmp_path)
+    assert [each.name for each in tmp_path.iterdir()] == ["recovery"]
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,9 @@
 from typing import Any
 
 import pytest
-from engine_parts import EACH, Script, Sum, numbers, run_flow
+from engine_parts import EACH, PanicException, Script, Sum, numbers, run_flow
 
-from flows.guard import Guard
+from flows.guard import EnginePanicError, Guard, naming_panics
 from flows.supervision import Pulse
 
 
@@ -70,3 +70,10 @@ def test_a_later_error_does_not_hide_the_first() -> None:
         with pytest.raises(error), guard.watching():
             raise error
     assert isinstance(guard.error, ValueError)
+
+
+def test_a_panic_is_an_error_like_others() -> None:
+    with pytest.raises(EnginePanicError, match="failed: Send thread panic"), naming_panics():
+        raise PanicException("Send thread panic: Any { .. }")
+    with pytest.raises(KeyboardInterrupt), naming_panics():
+        raise KeyboardInterrupt
