@@ -223,5 +223,5 @@ def trading_day(calendars: TradingDays, venue: str | None, time_ns: int) -> str:
     calendar = 0 if venue is None else calendars.index(venue)
     if calendar == 0:
         return date((time_ns - calendars.zone_day_ns) // DAY_NS)
-    before = [start for start in calendars.starts[calendar - 1] if start <= time_ns]
-    return date(int(calendars.numbers[calendar - 1][len(before) - 1]))
+    before = int((calendars.starts[calendar - 1] <= time_ns).sum())
+    return date(int(calendars.numbers[calendar - 1][before - 1]))
