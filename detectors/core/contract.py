@@ -45,12 +45,17 @@ REGISTRATIONS: Final[dict[str, int]] = {"market_maker": MARKET_MAKER, "hedge": H
 STEP: Final = np.dtype(
     [
         ("rules", "<u8"),  # bit per rule whose venues and instruments the row falls under
-        ("what", "<u2"),
+        ("what", "<u4"),
         ("registered", "u1"),  # exemptions on file for this account, instrument and day
         ("claimed", "u1"),  # exemptions the sender has claimed for this account so far
+        ("order_units", "i1"),  # 1: the first closing fill of its order
+        ("order_wins", "i1"),  # change of "this order is in profit so far": -1, 0 or 1
         ("account", "<i4"),  # row of the account table, -1: the row has no effect
         ("contract", "<i4"),  # row of the account x instrument table, -1: none
         ("day", "<i4"),  # trading day, days since 1970-01-01
+        ("open_change", "i1"),  # of how many orders entered on ``day`` are open: -2 to 1
+        ("side", "u1"),  # of the order or fill; 0 where unknown
+        ("padding", "u1", (2,)),
         ("time_ns", "<i8"),
         ("day_end_ns", "<i8"),
         ("position", "<i8"),  # lane << LANE_SHIFT | line number
@@ -58,11 +63,6 @@ STEP: Final = np.dtype(
         ("age_ns", "<i8"),  # since the order was entered; -1 where unknown
         ("pnl_e8", "<i8"),  # of the closing fill, or of the round trip when TRIP is set
         ("trip_pnl_e8", "<i8"),
-        ("order_units", "i1"),  # 1: the first closing fill of its order
-        ("order_wins", "i1"),  # change of "this order is in profit so far": -1, 0 or 1
-        ("open_change", "i1"),  # of how many orders entered on ``day`` are open: -2 to 1
-        ("side", "u1"),  # of the order or fill; 0 where unknown
-        ("padding", "u1", (4,)),
         ("rest_change_e8", "<i8"),  # of how much rests of orders entered on ``day``
         ("price_e8", "<i8"),  # what the row says
     ]

@@ -1,8 +1,10 @@
-"""The table of holders in kernels: who is behind an account, and whose name is to be learnt."""
+"""Holders and parties in kernels: who is behind an account, and whose name is to be learnt."""
 
 from typing import Any
 
-from detectors.core.tables import find, insert
+import numpy as np
+
+from detectors.core.tables import find, insert, mix
 from schemas.jit import Int, inlined, kernel
 
 
@@ -52,4 +54,27 @@ def greet_counterparty(arrays: Any, row: Any, i: Int, notes: Any) -> Any:
     if index < 0:
         index = new_holder(arrays, row["counter_1"], row["counter_2"])
         note_name(-1 - i, notes)
+    return index
+
+
+@kernel
+def party_of(arrays: Any, step: Any, row: Any, shared_1: Int, notes: Any) -> Any:
+    """Return the party's row in the row's instrument, a new one where it has none.
+
+    ``shared_1`` is the hash of what its accounts share.
+    """
+    by = np.uint64(step["shared_by"])
+    key_1 = mix(shared_1, row["instrument_1"] + by)
+    key_2 = mix(row["instrument_1"], shared_1 ^ row["venue_1"])
+    index = find(arrays.party_heads, arrays.parties, key_1, key_2)
+    if index >= 0:
+        return index
+    index = insert(arrays.party_heads, arrays.parties, arrays.party_counters, key_1, key_2)
+    party = arrays.parties[index]
+    party["instrument"] = step["instrument"]
+    party["holder"] = step["account"]
+    party["shared_by"] = step["shared_by"]
+    _, founded, progress = notes
+    founded[progress[2]] = index
+    progress[2] += 1
     return index

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from detectors.core import contract as c
-from detectors.core.holder_kernels import greet, holder_of, new_holder, note_name
+from detectors.core.holder_kernels import greet, holder_of, new_holder, note_name, party_of
 from detectors.core.instrument_state import (
     BY_ACCOUNT,
     BY_GROUP,
@@ -25,6 +25,7 @@ from detectors.core.instrument_state import (
     SIDE_TOLD,
     YOUNGEST,
 )
+from detectors.core.order_kernels import take_order
 from detectors.core.pair_kernels import (
     count_counterparty,
     count_own,
@@ -149,26 +150,6 @@ def _on_file(arrays: Any, row: Any, i: Int, step: Any, notes: Any) -> Any:
 
 
 @kernel
-def _party_of(arrays: Any, step: Any, row: Any, shared_1: Int, notes: Any) -> Any:
-    """Return the party's row in this instrument, a new one where it has none."""
-    by = np.uint64(step["shared_by"])
-    key_1 = mix(shared_1, row["instrument_1"] + by)
-    key_2 = mix(row["instrument_1"], shared_1 ^ row["venue_1"])
-    index = find(arrays.party_heads, arrays.parties, key_1, key_2)
-    if index >= 0:
-        return index
-    index = insert(arrays.party_heads, arrays.parties, arrays.party_counters, key_1, key_2)
-    party = arrays.parties[index]
-    party["instrument"] = step["instrument"]
-    party["holder"] = step["account"]
-    party["shared_by"] = step["shared_by"]
-    _, founded, progress = notes
-    founded[progress[2]] = index
-    progress[2] += 1
-    return index
-
-
-@kernel
 def _join(arrays: Any, row: Any, step: Any, other: Any, shared: Any, notes: Any) -> None:
     """Fill in that both sides are one party; the row's own account has a row by now.
 
@@ -178,7 +159,7 @@ def _join(arrays: Any, row: Any, step: Any, other: Any, shared: Any, notes: Any)
     by, shared_1 = shared
     step["shared_by"] = by
     step["counter"] = holder_of(arrays, other[0], other[1])
-    step["contract"] = _party_of(arrays, step, row, shared_1, notes)
+    step["contract"] = party_of(arrays, step, row, shared_1, notes)
     for holder in (step["account"], step["counter"]):
         link = np.int64(arrays.holders[holder]["registrations"])
         if link > 0:
@@ -259,13 +240,18 @@ def _on_first(arrays: Any, settings: Any, row: Any, i: Int, step: Any, notes: An
 
 
 @kernel
-def _on_fill(arrays: Any, settings: Any, row: Any, i: Int, step: Any, notes: Any) -> None:
-    instrument = arrays.instruments[step["instrument"]]
+def _roll(instrument: Any, row: Any) -> None:
+    """Begin the instrument's day with its first row."""
     if row["day"] > instrument["day"]:
         instrument["day"] = row["day"]
         instrument["day_end_ns"] = row["day_end_ns"]
         instrument["fills"] = 0
         instrument["one_sided"] = 0
+
+
+@kernel
+def _on_fill(arrays: Any, settings: Any, row: Any, i: Int, step: Any, notes: Any) -> None:
+    instrument = arrays.instruments[step["instrument"]]
     instrument["fills"] += 1
     arrays.totals[FILLS] += 1
     step["what"] = c.FILL | (c.SIMULATED if row["flags"] & FLAG_SIMULATED else 0)
@@ -357,6 +343,9 @@ def take_trades(arrays: Any, settings: Any, rows: Any, steps: Any, notes: Any) -
         _clear(step, row)
         step["instrument"] = instrument
         step["rules"] = arrays.instruments[instrument]["rules"]
+        _roll(arrays.instruments[instrument], row)
         if row["kind"] == _FILL:
             _on_fill(arrays, settings, row, np.int64(i), step, notes)
+        else:
+            take_order(arrays, settings, row, np.int64(i), step, notes)
     return DONE

@@ -43,6 +43,8 @@ ROWS_AT_ONCE: Final = 8_192  # steps of so many rows stay in the processor's cac
 _ROWS_AHEAD: Final = 1_024  # a table that is short grows for at least so many rows
 _SWEEP_NS: Final = 4 * 3_600 * SECOND_NS  # of which a stretch is a quarter
 _PPM: Final = 1_000_000
+TRADES: Final = frozenset({"fill"})
+ORDERS: Final = frozenset({"order.new", "order.replace", "order.cancel"})
 _SHARED: Final = {BY_ACCOUNT: "account", BY_OWNER: "beneficial_owner", BY_GROUP: "control_group"}
 
 
@@ -134,22 +136,26 @@ class InstrumentStage:
         # Tenant and name of each party as they were when it got its row; others may join it later.
         self.party_names: dict[int, tuple[str, str]] = {}
         self._idle = Stretches(config.idle_ns, rows_bring_clock=True)
-        on_pairs, on_traders = self._bits("pair"), self._bits("trader")
+        on_trades = self._bits("pair", TRADES) | self._bits("trader", TRADES)
+        on_orders = self._bits("trader", ORDERS)
         # What is over is let go soon after each day's end: a day may bring many pairs.
-        sweep_ns = _SWEEP_NS if on_pairs | on_traders else 0
+        sweep_ns = _SWEEP_NS if on_trades | on_orders else 0
         self._hours = Stretches(sweep_ns, rows_bring_clock=True)
         self._settings = InstrumentSettings(
             config.side_window_ns,
             config.sides_max,
             config.traders_max,
-            np.uint64(on_pairs | on_traders),
-            np.uint64(on_pairs),
+            on_trades,
+            self._bits("pair", TRADES),
+            on_orders,
+            self._bits("party", ORDERS),
         )
         self._scratch = scratch or InstrumentScratch()
 
-    def _bits(self, subject: Subject) -> int:
-        """Return the bits of the rules on one kind of subject."""
-        return sum(int(d.selection.rule_bit) for d in self.detectors if d.subject == subject)
+    def _bits(self, subject: Subject, kinds: frozenset[str]) -> np.uint64:
+        """Return the bits of the rules on one kind of subject that look at some of these rows."""
+        looking = [d for d in self.detectors if d.subject == subject and d.kinds & kinds]
+        return np.uint64(sum(int(d.selection.rule_bit) for d in looking))
 
     def take(self, columns: SentColumns) -> StageOutput:
         """Take rows, none earlier than any taken before."""
@@ -239,7 +245,7 @@ class InstrumentStage:
         self._scratch.reserve(count)
         waiting = min(count, max(0, self.config.sides_max - len(state.sides)) + 1)
         needs = [(state.holders, 2 * count), (state.parties, count), (state.sides, waiting)]
-        if self._settings.trader_rules:
+        if self._settings.trader_rules | self._settings.order_trader_rules:
             for table, need in ((state.traders, 2 * count), (state.pairs, count)):
                 needs.append((table, min(need, max(0, self.config.traders_max - len(table)))))
         for table, need in needs:

@@ -94,14 +94,20 @@ BY_NOTHING, BY_ACCOUNT, BY_OWNER, BY_GROUP = range(4)
 TRADE: Final = np.dtype(
     [
         ("rules", "<u8"),  # bit per rule under which the instrument falls
-        ("what", "<u2"),
+        ("what", "<u4"),
         ("registered", "u1"),  # exemptions on file for either side at this moment
         ("claimed", "u1"),
+        ("shared_by", "u1"),
+        ("kind", "u1"),
         ("account", "<i4"),  # row of the table of holders; -1 for none
         ("counter", "<i4"),  # that of the other side; -1 where it is unknown or no holder
         ("contract", "<i4"),  # row of the table of parties, where both sides are one; else -1
         ("instrument", "<i4"),
         ("day", "<i4"),
+        ("side", "u1"),
+        ("is_first_report", "u1"),  # 1: nobody told the trade before
+        # What is on file for the row's account and for its counterparty, where they are traders.
+        ("trader_registered", "u1", (2,)),
         ("time_ns", "<i8"),
         ("day_end_ns", "<i8"),
         ("position", "<i8"),
@@ -111,14 +117,8 @@ TRADE: Final = np.dtype(
         ("age_ns", "<i8"),
         ("fills", "<i8"),  # of the instrument's day, this one included
         ("one_sided", "<i8"),  # of these, fills of which nobody has said with whom
-        ("shared_by", "u1"),
-        ("kind", "u1"),
-        ("side", "u1"),
-        ("padding", "u1", (5,)),
-        # 1: nobody told the trade before. Rows of the table of traders: the row's account and its
-        # counterparty, each where the row is the first to say that it was on that side; else -1.
-        ("is_first_report", "u1"),
-        ("trader_registered", "u1", (2,)),
+        # Rows of the table of traders: the row's account and its counterparty, each where the row
+        # is the first to say that it was on that side; else -1.
         ("traders", "<i4", (2,)),
         # Where both sides are no one party: row of the table of pairs, else -1; and what is known
         # of its day, this trade included.
@@ -178,9 +178,11 @@ class InstrumentSettings(NamedTuple):
     traders_max
         Accounts in an instrument held at once, and as many pairs; later ones are left out beyond.
     trader_rules
-        Bits of ``TRADE.rules``: rules on pairs or traders.
+        Bits of ``TRADE.rules``: rules on pairs or traders that look at trades.
     pair_rules
         Of these, those on pairs.
+    order_trader_rules, order_party_rules
+        Rules on traders, and on parties, that look at orders.
     """
 
     side_window_ns: int
@@ -188,6 +190,8 @@ class InstrumentSettings(NamedTuple):
     traders_max: int
     trader_rules: np.uint64
     pair_rules: np.uint64
+    order_trader_rules: np.uint64
+    order_party_rules: np.uint64
 
 
 @dataclass(slots=True)

@@ -66,12 +66,17 @@ def note_trader(arrays: Any, row: Any, step: Any, index: Int, side: Int) -> None
 
 
 @kernel
-def _count(arrays: Any, row: Any, step: Any, index: Int, side: Int) -> None:
-    trader = arrays.traders[index]
+def _roll(trader: Any, step: Any) -> None:
     if step["day"] > trader["day"]:
         trader["day"] = step["day"]
         trader["day_end_ns"] = step["day_end_ns"]
         trader["trades"] = 0
+
+
+@kernel
+def _count(arrays: Any, row: Any, step: Any, index: Int, side: Int) -> None:
+    trader = arrays.traders[index]
+    _roll(trader, step)
     trader["trades"] += 1
     note_trader(arrays, row, step, index, side)
 
@@ -89,8 +94,8 @@ def _is_left_out(arrays: Any, settings: Any, step: Any) -> Any:
 
 
 @kernel
-def count_own(arrays: Any, settings: Any, row: Any, i: Int, step: Any, notes: Any) -> Any:
-    """Count a trade of the row's account; return its row in the instrument, or -1."""
+def _own_trader(arrays: Any, settings: Any, row: Any, i: Int, step: Any, notes: Any) -> Any:
+    """Return the row of the row's account in the instrument, a new one where there is room."""
     index = trader_of(arrays, row, row["account_1"], row["account_2"])
     if index < 0:
         if _is_left_out(arrays, settings, step):
@@ -98,7 +103,24 @@ def count_own(arrays: Any, settings: Any, row: Any, i: Int, step: Any, notes: An
         step["account"] = greet(arrays, row, i, notes)
         keys = _trader_keys(row, row["account_1"], row["account_2"])
         index = _add_trader(arrays, step, keys, np.int64(step["account"]))
-    _count(arrays, row, step, index, np.int64(0))
+    return index
+
+
+@kernel
+def meet_own(arrays: Any, settings: Any, row: Any, i: Int, step: Any, notes: Any) -> None:
+    """Fill in the row's account as one of the instrument's traders, who did not trade here."""
+    index = _own_trader(arrays, settings, row, i, step, notes)
+    if index >= 0:
+        _roll(arrays.traders[index], step)
+    note_trader(arrays, row, step, index, np.int64(0))
+
+
+@kernel
+def count_own(arrays: Any, settings: Any, row: Any, i: Int, step: Any, notes: Any) -> Any:
+    """Count a trade of the row's account; return its row in the instrument, or -1."""
+    index = _own_trader(arrays, settings, row, i, step, notes)
+    if index >= 0:
+        _count(arrays, row, step, index, np.int64(0))
     return index
 
 

@@ -41,13 +41,13 @@ UNIT_STEP: Final = np.dtype(
         ("orders", "<u2"),
         ("canceled", "<u2"),
         ("lifetimes", "<u2", (LIFETIME_BINS,)),
-        ("what", "<u2"),
+        ("what", "<u4"),
         ("kind", "u1"),
         ("registered", "u1"),
         ("claimed", "u1"),
         ("size", "u1"),  # the number of a window's length, and
         ("actions", "<u4"),  # what was done in it
-        ("padding", "u1", (6,)),
+        ("padding", "u1", (4,)),
     ]
 )
 DAY_STEP: Final = np.dtype(

@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.core.account_state import FILED
 from detectors.core.contract import Detector, Steps
 from schemas.columns import KIND, KIND_CODES, Bytes, EventColumns, Rows
 from schemas.copying import gather_lines
@@ -26,7 +27,7 @@ SENT: Final = np.dtype(
         ("kind", "u1"),  # KIND_CODES
         ("side", "u1"),
         ("claimed", "u1"),  # exemptions the sender has claimed for the account so far
-        ("padding", "u1"),
+        ("flags", "u1"),
         ("event_time_ns", "<i8"),
         ("instrument_1", "<u8"),  # 0 for files on accounts
         ("venue_1", "<u8"),
@@ -41,8 +42,7 @@ SENT: Final = np.dtype(
         ("position", "<i8"),  # lane << LANE_SHIFT | line number
         ("day_end_ns", "<i8"),
         ("day", "<i4"),
-        ("flags", "u1"),
-        ("padding_2", "u1", (3,)),
+        ("what", "<u4"),  # of the account's step
     ]
 )
 
@@ -123,26 +123,30 @@ def files_of_nothing(accounts: NDArray[np.void], time_ns: int) -> SentColumns:
 
 
 @kernel
-def choose(rows: Any, steps: Any, wanted: Any, rule_bits: Any, chosen: Any) -> Any:
+def choose(rows: Any, steps: Any, accounts: Any, wanted: Any, chosen: Any) -> Any:
     """Write the indexes of the rows that are sent on to ``chosen``; return how many.
 
     Parameters
     ----------
     rows, steps
         Shape (n,), dtypes ``ROW`` and ``STEP``.
+    accounts
+        Shape (m,), dtype ``ACCOUNT``.
     wanted
-        Shape (256,), uint8: 1 for kinds that are sent.
-    rule_bits
-        Of ``STEP.rules``, one of which a row must have; files on accounts are always sent.
+        Shape (2, 256), uint64: by kind the bits of ``STEP.rules`` that want such rows, of any
+        account, and of those with an owner or a control group on file; files are always sent.
     chosen
         Shape (n,), int64.
     """
     count = 0
     for i in range(len(rows)):
-        kind = rows[i]["kind"]
-        if wanted[kind] == 0 or steps[i]["account"] < 0:
+        kind, account = rows[i]["kind"], steps[i]["account"]
+        if account < 0:
             continue
-        if kind == _FILE or steps[i]["rules"] & rule_bits != 0:
+        bits = wanted[0, kind]
+        if wanted[1, kind] != 0 and accounts[account]["flags"] & FILED != 0:
+            bits |= wanted[1, kind]
+        if kind == _FILE or steps[i]["rules"] & bits != 0:
             chosen[count] = i
             count += 1
     return count
@@ -180,6 +184,7 @@ def fill_sent(rows: Any, steps: Any, chosen: Any, arrays: Any, sent: Any) -> Non
         out["position"] = step["position"]
         out["day_end_ns"] = step["day_end_ns"]
         out["day"] = step["day"]
+        out["what"] = step["what"]
 
 
 class Sender:
@@ -192,13 +197,12 @@ class Sender:
     """
 
     def __init__(self, detectors: Iterable[Detector]) -> None:
-        self._wanted = np.zeros(256, np.uint8)
-        self._wanted[_FILE] = 1
-        bits = 0
+        self._wanted = np.zeros((2, 256), np.uint64)
         for detector in detectors:
-            bits |= int(detector.selection.rule_bit)
-            self._wanted[[KIND_CODES.index(kind) for kind in detector.kinds]] = 1
-        self._rule_bits = np.uint64(bits)
+            for kind in detector.kinds:
+                # Nobody else is of a party, but a fill may be told by either side.
+                is_linked = detector.subject == "party" and kind != "fill"
+                self._wanted[int(is_linked), KIND_CODES.index(kind)] |= detector.selection.rule_bit
 
     def choose(
         self, columns: EventColumns, steps: Steps, arrays: Any, room: NDArray[np.int64]
@@ -208,7 +212,7 @@ class Sender:
         ``room`` has shape (n,) at least and is written over.
         """
         rows: Rows = columns.rows
-        count = choose(rows, steps, self._wanted, self._rule_bits, room)
+        count = choose(rows, steps, arrays.accounts, self._wanted, room)
         if count == 0:
             return None
         sent = np.zeros(count, SENT)
